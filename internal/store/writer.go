@@ -1,0 +1,180 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// writer is SQLite's single writer. It commits in groups: while one commit waits for the disk,
+// the updates that arrive queue up and share the next. Each update runs in a savepoint of its
+// own, so that a failing one takes nobody with it, and each is acknowledged only when the
+// group is durable.
+type writer struct {
+	db   *DB
+	jobs chan *job
+	quit chan struct{}
+	done chan struct{}
+	once sync.Once
+}
+
+type job struct {
+	ctx    context.Context //nolint:containedctx // the caller's, for exactly this call
+	fn     func(*Tx) error
+	err    error
+	panick any
+	stack  []byte
+	topics []string
+	reply  chan struct{}
+}
+
+// A group ends after this many updates or this long, so that the first in it doesn't wait
+// behind an endless stream.
+const (
+	groupSize = 128
+	groupTime = 20 * time.Millisecond
+)
+
+var errClosed = errors.New("store: the database is closed")
+
+func newWriter(db *DB) *writer {
+	w := &writer{db: db, jobs: make(chan *job, groupSize), quit: make(chan struct{}), done: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+func (w *writer) close() {
+	w.once.Do(func() { close(w.quit) })
+	<-w.done
+}
+
+func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, fn: fn, reply: make(chan struct{})}
+	select {
+	case <-w.quit:
+		return errClosed
+	default:
+	}
+	select {
+	case w.jobs <- j:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.quit:
+		return errClosed
+	}
+	select {
+	case <-j.reply:
+	case <-w.done:
+		// The writer drains its queue before it ends; only a job that slipped in behind the
+		// drain has no answer.
+		select {
+		case <-j.reply:
+		default:
+			return errClosed
+		}
+	}
+	if j.panick != nil {
+		panic(fmt.Sprintf("%v\n%s", j.panick, j.stack))
+	}
+	return j.err
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	for {
+		select {
+		case j := <-w.jobs:
+			w.group(j)
+		case <-w.quit:
+			for {
+				select {
+				case j := <-w.jobs:
+					w.group(j)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (w *writer) group(first *job) {
+	ctx := context.Background()
+	var group []*job
+	finish := func(err error) {
+		for _, j := range group {
+			if j.err == nil && j.panick == nil {
+				j.err = err
+			}
+			if j.err == nil && j.panick == nil {
+				w.db.wakes.ring(j.topics...)
+			}
+			close(j.reply)
+		}
+	}
+	tx, err := w.db.write.BeginTx(ctx, nil)
+	if err != nil {
+		group = append(group, first)
+		finish(translate("begin", err))
+		return
+	}
+	defer func() { _ = tx.Rollback() }() // no effect after Commit
+	deadline := time.Now().Add(groupTime)
+	for j := first; j != nil; {
+		group = append(group, j)
+		if err := w.one(tx, j); err != nil {
+			finish(err)
+			return
+		}
+		j = nil
+		if len(group) < groupSize && time.Now().Before(deadline) {
+			select {
+			case j = <-w.jobs:
+			default:
+			}
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		finish(translate("commit", err))
+		return
+	}
+	finish(nil)
+}
+
+// one runs a job in a savepoint. The error it returns means that the whole transaction is lost.
+func (w *writer) one(tx *sql.Tx, j *job) error {
+	if err := j.ctx.Err(); err != nil {
+		j.err = err
+		return nil
+	}
+	ctx := context.Background()
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT job"); err != nil {
+		return translate("savepoint", err)
+	}
+	// An interrupted statement would roll back the whole group, so a caller that gives up
+	// doesn't interrupt one that has begun.
+	t := &Tx{ctx: context.WithoutCancel(j.ctx), q: tx, engine: SQLite}
+	func() {
+		defer func() {
+			if p := recover(); p != nil {
+				j.panick, j.stack = p, debug.Stack()
+			}
+		}()
+		j.err = j.fn(t)
+	}()
+	if j.err != nil || j.panick != nil {
+		if _, err := tx.ExecContext(ctx, "ROLLBACK TO job"); err != nil {
+			return translate("rollback", err)
+		}
+	} else {
+		j.topics = t.topics
+	}
+	if _, err := tx.ExecContext(ctx, "RELEASE job"); err != nil {
+		return translate("release", err)
+	}
+	return nil
+}
