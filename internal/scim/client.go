@@ -156,8 +156,10 @@ func (c *Client) Create(ctx context.Context, t ResourceType, body Resource) (Res
 			r["id"] = id
 			return r, x, nil
 		}
-		return nil, x, &CallError{Class: Temporary, Uncertain: true, Exchange: x,
-			Err: errors.New("the answer to a create has no id")}
+		return nil, x, &CallError{
+			Class: Temporary, Uncertain: true, Exchange: x,
+			Err: errors.New("the answer to a create has no id"),
+		}
 	}
 	return r, x, err
 }
@@ -195,8 +197,10 @@ func (c *Client) Find(ctx context.Context, t ResourceType, f Filter) ([]Resource
 		}
 	}
 	if len(hits) == 0 && len(list.Resources) > 0 && list.TotalResults > len(list.Resources) {
-		return nil, x, &CallError{Class: Refused, Exchange: x,
-			Err: fmt.Errorf("the target did not apply the filter %s", f)}
+		return nil, x, &CallError{
+			Class: Refused, Exchange: x,
+			Err: fmt.Errorf("the target did not apply the filter %s", f),
+		}
 	}
 	return hits, x, nil
 }
