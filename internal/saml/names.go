@@ -5,6 +5,8 @@ const (
 	NSAssertion = "urn:oasis:names:tc:SAML:2.0:assertion"
 	NSProtocol  = "urn:oasis:names:tc:SAML:2.0:protocol"
 	NSMetadata  = "urn:oasis:names:tc:SAML:2.0:metadata"
+	nsSignature = "http://www.w3.org/2000/09/xmldsig#"
+	nsMDUI      = "urn:oasis:names:tc:SAML:metadata:ui"
 )
 
 // Bindings (saml-bindings §3).
@@ -48,13 +50,12 @@ const (
 	StatusResponder       = "urn:oasis:names:tc:SAML:2.0:status:Responder"
 	StatusVersionMismatch = "urn:oasis:names:tc:SAML:2.0:status:VersionMismatch"
 
-	StatusAuthnFailed          = "urn:oasis:names:tc:SAML:2.0:status:AuthnFailed"
-	StatusInvalidNameIDPolicy  = "urn:oasis:names:tc:SAML:2.0:status:InvalidNameIDPolicy"
-	StatusNoAuthnContext       = "urn:oasis:names:tc:SAML:2.0:status:NoAuthnContext"
-	StatusNoPassive            = "urn:oasis:names:tc:SAML:2.0:status:NoPassive"
-	StatusRequestDenied        = "urn:oasis:names:tc:SAML:2.0:status:RequestDenied"
-	StatusRequestUnsupported   = "urn:oasis:names:tc:SAML:2.0:status:RequestUnsupported"
-	StatusUnknownPrincipal     = "urn:oasis:names:tc:SAML:2.0:status:UnknownPrincipal"
-	StatusUnsupportedBinding   = "urn:oasis:names:tc:SAML:2.0:status:UnsupportedBinding"
-	StatusRequestVersionTooLow = "urn:oasis:names:tc:SAML:2.0:status:RequestVersionTooLow"
+	StatusAuthnFailed         = "urn:oasis:names:tc:SAML:2.0:status:AuthnFailed"
+	StatusInvalidNameIDPolicy = "urn:oasis:names:tc:SAML:2.0:status:InvalidNameIDPolicy"
+	StatusNoAuthnContext      = "urn:oasis:names:tc:SAML:2.0:status:NoAuthnContext"
+	StatusNoPassive           = "urn:oasis:names:tc:SAML:2.0:status:NoPassive"
+	StatusRequestDenied       = "urn:oasis:names:tc:SAML:2.0:status:RequestDenied"
+	StatusRequestUnsupported  = "urn:oasis:names:tc:SAML:2.0:status:RequestUnsupported"
+	StatusUnknownPrincipal    = "urn:oasis:names:tc:SAML:2.0:status:UnknownPrincipal"
+	StatusUnsupportedBinding  = "urn:oasis:names:tc:SAML:2.0:status:UnsupportedBinding"
 )

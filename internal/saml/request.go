@@ -1,7 +1,14 @@
 package saml
 
 import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 )
 
 // AuthnRequest is what a service provider asks (saml-core §3.4.1). Absent parts are zero values; the Has… fields tell
@@ -84,4 +91,239 @@ type Endpoint struct {
 	ResponseLocation string // where answers go, if elsewhere (single logout)
 	Index            int
 	Default          bool
+}
+
+// Choose picks the authentication context class to state in the answer. order ranks the known classes, weakest first;
+// achieved are those that the person's sign-in satisfies. Without a wish it is the strongest one achieved. false means
+// that the wish is not met: ask for more proof, or answer NoAuthnContext.
+func (r RequestedAuthnContext) Choose(order []string, achieved ...string) (string, bool) {
+	strongest := func(fits func(rank int) bool) (string, bool) {
+		for rank := len(order) - 1; rank >= 0; rank-- {
+			if fits(rank) && slices.Contains(achieved, order[rank]) {
+				return order[rank], true
+			}
+		}
+		return "", false
+	}
+	if len(r.Classes) == 0 || r.Comparison != Better && slices.Contains(r.Classes, AuthnContextUnspecified) {
+		class, ok := strongest(func(int) bool { return true })
+		if !ok {
+			class = AuthnContextUnspecified
+		}
+		return class, true
+	}
+	// What is wished for literally meets all comparisons but Better.
+	if r.Comparison != Better {
+		for _, wish := range r.Classes {
+			if slices.Contains(achieved, wish) {
+				return wish, true
+			}
+		}
+	}
+	weakest, best := len(order), -1
+	for _, wish := range r.Classes {
+		if rank := slices.Index(order, wish); rank >= 0 {
+			weakest, best = min(weakest, rank), max(best, rank)
+		} else if r.Comparison == Better {
+			return "", false // nothing is known to be stronger than an unknown class
+		}
+	}
+	switch r.Comparison {
+	case Minimum:
+		return strongest(func(rank int) bool { return rank >= weakest })
+	case Maximum:
+		return strongest(func(rank int) bool { return rank <= best })
+	case Better:
+		return strongest(func(rank int) bool { return rank > best })
+	}
+	return "", false
+}
+
+// readAuthnRequest reads the element, which is a verified one if the request is signed. The order of the children is not
+// enforced, but each may come once only and foreign ones are refused (saml-core §3.4.1 has no place for them).
+func readAuthnRequest(root *xmldsig.Element) (AuthnRequest, error) {
+	var r AuthnRequest
+	var err error
+	for _, child := range root.Elements() {
+		switch {
+		case child.Is(NSAssertion, "Issuer"), child.Is(nsSignature, "Signature"), child.Is(NSProtocol, "Extensions"),
+			child.Is(NSAssertion, "Subject"), child.Is(NSProtocol, "NameIDPolicy"), child.Is(NSAssertion, "Conditions"),
+			child.Is(NSProtocol, "RequestedAuthnContext"), child.Is(NSProtocol, "Scoping"):
+		default:
+			return r, fmt.Errorf("unexpected element %s", child.Local)
+		}
+	}
+	if r.Issuer, err = readIssuer(root); err != nil {
+		return r, err
+	}
+	if r.ID, err = readID(root); err != nil {
+		return r, err
+	}
+	if r.IssueInstant, err = readTime(root, "IssueInstant"); err != nil {
+		return r, err
+	}
+	if r.IssueInstant.IsZero() {
+		return r, errors.New("no IssueInstant")
+	}
+	r.Destination, _ = root.Attr("Destination")
+	r.ACSURL, _ = root.Attr("AssertionConsumerServiceURL")
+	r.ProtocolBinding, _ = root.Attr("ProtocolBinding")
+	r.ProviderName, _ = root.Attr("ProviderName")
+	if r.ACSIndex, r.HasACSIndex, err = readIndex(root, "AssertionConsumerServiceIndex"); err != nil {
+		return r, err
+	}
+	if r.AttributeIndex, r.HasAttributeIndex, err = readIndex(root, "AttributeConsumingServiceIndex"); err != nil {
+		return r, err
+	}
+	if r.ForceAuthn, err = readBool(root, "ForceAuthn"); err != nil {
+		return r, err
+	}
+	if r.IsPassive, err = readBool(root, "IsPassive"); err != nil {
+		return r, err
+	}
+	if err := r.readNameIDPolicy(root); err != nil {
+		return r, err
+	}
+	if err := r.readSubject(root); err != nil {
+		return r, err
+	}
+	return r, r.readAuthnContext(root)
+}
+
+func (r *AuthnRequest) readNameIDPolicy(root *xmldsig.Element) error {
+	policy, found, err := root.Child(NSProtocol, "NameIDPolicy")
+	if err != nil || !found {
+		return err
+	}
+	r.HasNameIDPolicy = true
+	r.NameIDPolicy.Format, _ = policy.Attr("Format")
+	r.NameIDPolicy.SPNameQualifier, _ = policy.Attr("SPNameQualifier")
+	r.NameIDPolicy.AllowCreate, err = readBool(policy, "AllowCreate")
+	return err
+}
+
+// readSubject reads the NameID of a Subject. A Subject without one, or with an encrypted one, leaves Subject empty:
+// nobody fits it.
+func (r *AuthnRequest) readSubject(root *xmldsig.Element) error {
+	subject, found, err := root.Child(NSAssertion, "Subject")
+	if err != nil || !found {
+		return err
+	}
+	r.HasSubject = true
+	id, found, err := subject.Child(NSAssertion, "NameID")
+	if err != nil || !found {
+		return err
+	}
+	r.Subject.Format, _ = id.Attr("Format")
+	r.Subject.NameQualifier, _ = id.Attr("NameQualifier")
+	r.Subject.SPNameQualifier, _ = id.Attr("SPNameQualifier")
+	r.Subject.Value, err = trimmedText(id)
+	return err
+}
+
+func (r *AuthnRequest) readAuthnContext(root *xmldsig.Element) error {
+	wish, found, err := root.Child(NSProtocol, "RequestedAuthnContext")
+	if err != nil || !found {
+		return err
+	}
+	r.RequestedAuthnContext.Comparison = Exact
+	if c, ok := wish.Attr("Comparison"); ok {
+		r.RequestedAuthnContext.Comparison = Comparison(c)
+	}
+	switch r.RequestedAuthnContext.Comparison {
+	case Exact, Minimum, Maximum, Better:
+	default:
+		return errors.New("unknown Comparison")
+	}
+	for _, child := range wish.Elements() {
+		// A declaration is taken as a class that nobody reaches: the answer is NoAuthnContext, as it must be.
+		if !child.Is(NSAssertion, "AuthnContextClassRef") && !child.Is(NSAssertion, "AuthnContextDeclRef") {
+			return fmt.Errorf("unexpected element %s", child.Local)
+		}
+		class, err := trimmedText(child)
+		if err != nil {
+			return err
+		}
+		if class == "" {
+			return errors.New("empty authentication context")
+		}
+		r.RequestedAuthnContext.Classes = append(r.RequestedAuthnContext.Classes, class)
+	}
+	if len(r.RequestedAuthnContext.Classes) == 0 {
+		return errors.New("RequestedAuthnContext names nothing")
+	}
+	return nil
+}
+
+// readIssuer reads the entityID of the sender (saml-profiles §4.1.4.1).
+func readIssuer(root *xmldsig.Element) (string, error) {
+	e, found, err := root.Child(NSAssertion, "Issuer")
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		return "", errors.New("no Issuer")
+	}
+	if format, ok := e.Attr("Format"); ok && format != NameIDEntity && format != NameIDUnspecified {
+		return "", fmt.Errorf("Issuer of format %q", format)
+	}
+	issuer, err := trimmedText(e)
+	if err != nil {
+		return "", err
+	}
+	if issuer == "" || len(issuer) > 1024 { // saml-core §8.3.6
+		return "", errors.New("Issuer is empty or too long")
+	}
+	return issuer, nil
+}
+
+func readID(root *xmldsig.Element) (string, error) {
+	id, _ := root.Attr("ID")
+	if !xmldsig.IsNCName(id) || len(id) > 256 {
+		return "", errors.New("ID is missing, too long or no XML identifier")
+	}
+	return id, nil
+}
+
+// readTime reads an xs:dateTime with its zone; zero if the attribute is absent (saml-core §1.3.3).
+func readTime(e *xmldsig.Element, name string) (time.Time, error) {
+	v, ok := e.Attr(name)
+	if !ok {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, strings.TrimSpace(v))
+	if err != nil || t.Year() < 1 {
+		return time.Time{}, fmt.Errorf("%s is not a time in UTC", name)
+	}
+	return t.UTC(), nil
+}
+
+// readBool reads an xs:boolean; absent is false.
+func readBool(e *xmldsig.Element, name string) (bool, error) {
+	v, _ := e.Attr(name)
+	switch strings.TrimSpace(v) {
+	case "true", "1":
+		return true, nil
+	case "", "false", "0":
+		return false, nil
+	}
+	return false, fmt.Errorf("%s is neither true nor false", name)
+}
+
+// readIndex reads an xs:unsignedShort.
+func readIndex(e *xmldsig.Element, name string) (int, bool, error) {
+	v, ok := e.Attr(name)
+	if !ok {
+		return 0, false, nil
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(v), 10, 16)
+	if err != nil {
+		return 0, false, fmt.Errorf("%s is not a number from 0 to 65535", name)
+	}
+	return int(n), true, nil
+}
+
+func trimmedText(e *xmldsig.Element) (string, error) {
+	s, err := e.Text()
+	return strings.TrimSpace(s), err
 }
