@@ -53,4 +53,3 @@ func openPostgres(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error
 	db.wakes.stop = func() { stop(); pool.Close() }
 	return db, nil
 }
-
