@@ -396,7 +396,7 @@ func (k *checker) scim(s *SCIM, refs map[string]bool) {
 	}
 	for path, list := range map[string][]string{"scim.users.putFor": u.PutFor, "scim.users.neverUnchanged": u.NeverUnchanged, "scim.users.required": u.Required, "scim.users.filters": u.Filters} {
 		for i, a := range list {
-			if _, err := ParseTarget(a); err != nil {
+			if _, err := parseTarget(a); err != nil {
 				k.bad(fmt.Sprintf("%s[%d]", path, i), "%v", err)
 			}
 		}
@@ -415,6 +415,11 @@ func (k *checker) scim(s *SCIM, refs map[string]bool) {
 			k.bad("scim.groups.deleteEffect", "say what DELETE does, for the person who chooses it")
 		}
 		k.checks("scim.groups.reserved", g.Reserved)
+		for i, c := range g.Reserved {
+			if c.Match.Set() {
+				k.bad(fmt.Sprintf("scim.groups.reserved[%d]", i), "use avoid")
+			}
+		}
 	}
 	if s.Page.Max < 1 || s.Page.Max > 10_000 {
 		k.bad("scim.page.max", "must be 1 to 10000")
@@ -435,12 +440,12 @@ func (k *checker) scim(s *SCIM, refs map[string]bool) {
 // kept refuses a row to an extension attribute that the product does not keep.
 func (k *checker) kept(s *SCIM) {
 	for i, r := range s.Mapping {
-		t, err := ParseTarget(r.Target)
-		if err != nil || t.URN == "" || len(s.Users.Extensions) == 0 {
+		t, err := parseTarget(r.Target)
+		if err != nil || t.Schema == "" || len(s.Users.Extensions) == 0 {
 			continue
 		}
 		ok := slices.ContainsFunc(s.Users.Extensions, func(x ExtensionFacts) bool {
-			return x.URN == t.URN && !x.ReadOnly && (len(x.Attributes) == 0 || slices.Contains(x.Attributes, t.Attribute))
+			return x.URN == t.Schema && !x.ReadOnly && (len(x.Attributes) == 0 || slices.Contains(x.Attributes, t.Attribute))
 		})
 		if !ok {
 			k.bad(fmt.Sprintf("scim.mapping[%d].target", i), "scim.users.extensions says that the product doesn't keep %s", r.Target)

@@ -3,12 +3,11 @@ package catalog
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/scim"
 )
 
 // Action is what a row answers for a person.
@@ -110,14 +109,14 @@ func (e *BlockedError) Unwrap() error {
 // row is a compiled row.
 type row struct {
 	Row
-	target Target // SCIM only
-	read   func(*Person) any
-	prog   *program
-	fixed  any
-	def    any
-	reads  []string
-	path   string // canonical SCIM path
-	entry  string // what to clear
+	read  func(*Person) any
+	prog  *program
+	fixed any
+	def   any
+	reads []string
+	// path, entry and primary are for SCIM: the canonical path, what to clear, and the path
+	// of the entry's primary mark.
+	path, entry, primary string
 }
 
 func (c *Compiler) row(r *Row, k kind) (row, error) {
@@ -245,8 +244,16 @@ func compileRows(c *Compiler, rows []Row, k kind) ([]row, error) {
 			continue
 		}
 		if k.isSCIM {
-			r.target, _ = ParseTarget(r.Target)
-			r.path, r.entry = r.target.String(), r.target.entry()
+			path, err := parseTarget(r.Target)
+			if err != nil {
+				return nil, err // checkRow has read it before.
+			}
+			r.path, r.entry = path.String(), entryOf(path)
+			path.Sub = "primary"
+			r.primary = path.String()
+			if strings.EqualFold(r.path, ActiveTarget) {
+				r.path = ActiveTarget
+			}
 		}
 		out = append(out, r)
 	}
@@ -269,41 +276,37 @@ func (c *Compiler) CompileSCIM(rows []Row) (*SCIMMapping, error) {
 	return &SCIMMapping{out}, nil
 }
 
-// Desired is what an account should look like, by canonical SCIM path.
-type Desired struct {
-	// Values are the attributes to have: string, bool, int64, float64, []string, or
-	// []map[string]any for a whole multi-valued attribute. Paths are as in the mapping,
-	// e.g. `emails[type eq "work"].value`; a primary entry also has its `….primary`.
-	Values map[string]any
-	// Clear are the paths that must hold nothing. For a filtered path it is the entry,
-	// e.g. `phoneNumbers[type eq "work"]`.
-	Clear []string
-}
-
-// Apply computes what the person's account should look like. If a required value is missing
-// or an expression fails it returns a *BlockedError and an empty Desired.
-func (m *SCIMMapping) Apply(p *Person) (Desired, error) {
-	d := Desired{Values: make(map[string]any, len(m.rows)+1)}
+// Apply computes what the person's account should look like, without "active" (see
+// ActiveTarget). If a required value is missing or an expression fails it returns a
+// *BlockedError together with what could be computed; Missing then names every row at fault,
+// so that the planner writes nothing of it.
+func (m *SCIMMapping) Apply(p *Person) (scim.Desired, error) {
+	d := scim.Desired{Values: make(map[string]any, len(m.rows)+1)}
 	var blocked *BlockedError
 	for i := range m.rows {
 		r := &m.rows[i]
+		if r.path == ActiveTarget {
+			continue
+		}
 		v, act, _, err := r.answer(p)
 		switch {
 		case err != nil:
 			blocked = blocked.fault(r, err)
+			d.Missing = append(d.Missing, r.label())
 		case r.Required && r.Enabled() && act != Set:
 			blocked = blocked.miss(r)
+			d.Missing = append(d.Missing, r.label())
 		case act == Set:
 			d.Values[r.path] = v
 			if r.Primary {
-				d.Values[r.entry+".primary"] = true
+				d.Values[r.primary] = true
 			}
 		case act == Clear:
 			d.Clear = append(d.Clear, r.entry)
 		}
 	}
 	if blocked != nil {
-		return Desired{}, blocked
+		return d, blocked
 	}
 	return d, nil
 }
@@ -396,9 +399,10 @@ type NameIDValue struct {
 	Value, Format string
 }
 
-// AttributeValues is one SAML attribute.
+// AttributeValues is one SAML attribute. It converts to saml.Attribute as it is.
 type AttributeValues struct {
-	Name, NameFormat string
+	Name       string
+	NameFormat string
 	// FriendlyName is the row's label, for people who read the assertion.
 	FriendlyName string
 	Values       []string
@@ -474,56 +478,4 @@ func texts(v any) []string {
 	default:
 		return nil
 	}
-}
-
-// Resource returns the account as a SCIM user resource (RFC 7643 §4.1), schemas included,
-// ready for JSON. Cleared paths are simply absent.
-func (d Desired) Resource() map[string]any {
-	out := map[string]any{}
-	schemas := []string{coreUser}
-	type entryKey struct{ urn, attr, typ string }
-	entries := map[entryKey]map[string]any{}
-	for _, path := range sortedKeys(d.Values) {
-		v := d.Values[path]
-		t, err := ParseTarget(path)
-		if err != nil {
-			continue // Apply makes canonical paths only.
-		}
-		at := out
-		if t.URN != "" {
-			at = object(out, t.URN)
-			if !contains(schemas, t.URN) {
-				schemas = append(schemas, t.URN)
-			}
-		}
-		switch {
-		case t.Type != "":
-			k := entryKey{t.URN, t.Attribute, t.Type}
-			e := entries[k]
-			if e == nil {
-				e = map[string]any{"type": t.Type}
-				entries[k] = e
-				list, _ := at[t.Attribute].([]map[string]any)
-				at[t.Attribute] = append(list, e)
-			}
-			e[t.Sub] = v
-		case t.Sub != "":
-			object(at, t.Attribute)[t.Sub] = v
-		default:
-			at[t.Attribute] = v
-		}
-	}
-	out["schemas"] = schemas
-	return out
-}
-
-func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
-
-func object(in map[string]any, name string) map[string]any {
-	m, ok := in[name].(map[string]any)
-	if !ok {
-		m = map[string]any{}
-		in[name] = m
-	}
-	return m
 }

@@ -192,7 +192,7 @@ var (
 	scimKind = kind{
 		isSCIM: true,
 		key: func(t string) string {
-			if p, err := ParseTarget(t); err == nil {
+			if p, err := parseTarget(t); err == nil {
 				return strings.ToLower(p.String())
 			}
 			return strings.ToLower(t)

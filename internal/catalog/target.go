@@ -3,166 +3,78 @@ package catalog
 import (
 	"fmt"
 	"strings"
+
+	"github.com/latchkey-idp/latchkey/internal/scim"
 )
 
-// Target is a SCIM path (RFC 7644 §3.10) of the shapes that a mapping can write:
+// EnterpriseUser is the URN of the enterprise extension, RFC 7643 §4.3.
+const EnterpriseUser = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+
+// ActiveTarget is the SCIM attribute that switches an account on and off. Its row is always
+// locked, shown to administrators, and not part of scim.Desired: the planner decides it from
+// Person.Active.
+const ActiveTarget = "active"
+
+// parseTarget reads the SCIM path of a row. A mapping can write less than RFC 7644 §3.10
+// allows:
 //
 //	title
 //	name.givenName
 //	emails[type eq "work"].value
 //	urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department
-type Target struct {
-	// URN is the schema extension, or "" for the core schema.
-	URN string
-	// Attribute is the attribute's name.
-	Attribute string
-	// Type is the value of the filter `[type eq "…"]`, or "".
-	Type string
-	// Sub is the sub-attribute, or "".
-	Sub string
+func parseTarget(s string) (scim.Path, error) {
+	p, err := scim.ParsePath(s)
+	if err != nil {
+		return p, fmt.Errorf("%q is not a SCIM path: %w", s, err)
+	}
+	if p.Attribute == "" {
+		return p, fmt.Errorf("%q is a whole extension; name one of its attributes", s)
+	}
+	if f := p.Filter; f != nil {
+		text, isText := f.Value.(string)
+		if f.Op != scim.OpEqual || !strings.EqualFold(f.Path.String(), "type") || !isText || text == "" {
+			return p, fmt.Errorf(`%q: the only filter possible in a mapping is [type eq "…"]`, s)
+		}
+		if p.Sub == "" {
+			return p, fmt.Errorf("%q: name the part of the entry to set, for example .value", s)
+		}
+	}
+	return p, nil
 }
 
-// EnterpriseUser is the URN of the enterprise extension, RFC 7643 §4.3.
-const EnterpriseUser = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
-
-const coreUser = "urn:ietf:params:scim:schemas:core:2.0:User"
-
-// ParseTarget reads a target. It accepts only what a mapping can write, which is less than
-// RFC 7644 allows in a PATCH. A path with the core schema's URN loses it.
-func ParseTarget(s string) (Target, error) {
-	var t Target
-	rest := s
-	if len(s) > 512 {
-		return t, fmt.Errorf("SCIM path is longer than 512 characters")
+// entryOf returns the path of the whole entry for a filtered path, else the path itself: what
+// is to be removed when the value goes.
+func entryOf(p scim.Path) string {
+	if p.Filter != nil {
+		p.Sub = ""
 	}
-	if len(rest) >= 4 && strings.EqualFold(rest[:4], "urn:") {
-		i := strings.LastIndexByte(rest, ':')
-		t.URN, rest = rest[:i], rest[i+1:]
-		if strings.EqualFold(t.URN, coreUser) {
-			t.URN = ""
-		} else if strings.EqualFold(t.URN, EnterpriseUser) {
-			t.URN = EnterpriseUser
-		} else if strings.ContainsAny(t.URN, " \"[]") || len(t.URN) < len("urn:x:y") {
-			return Target{}, fmt.Errorf("%q is not a SCIM path: bad schema URN", s)
-		}
-	}
-	if i := strings.IndexByte(rest, '['); i >= 0 {
-		j := strings.IndexByte(rest, ']')
-		if j < i {
-			return Target{}, fmt.Errorf("%q is not a SCIM path: [ without ]", s)
-		}
-		typ, ok := typeFilter(rest[i+1 : j])
-		if !ok {
-			return Target{}, fmt.Errorf(`%q: the only filter possible in a mapping is [type eq "…"]`, s)
-		}
-		t.Type = typ
-		after := rest[j+1:]
-		if !strings.HasPrefix(after, ".") {
-			return Target{}, fmt.Errorf("%q: name the part of the entry to set, for example .value", s)
-		}
-		t.Attribute, t.Sub = rest[:i], after[1:]
-		if !attrName(t.Sub) {
-			return Target{}, fmt.Errorf("%q is not a SCIM path: bad sub-attribute", s)
-		}
-	} else {
-		name, sub, dotted := strings.Cut(rest, ".")
-		t.Attribute, t.Sub = name, sub
-		if dotted && !attrName(sub) {
-			return Target{}, fmt.Errorf("%q is not a SCIM path: bad sub-attribute", s)
-		}
-	}
-	if !attrName(t.Attribute) {
-		return Target{}, fmt.Errorf("%q is not a SCIM path: bad attribute name", s)
-	}
-	return t, nil
+	return p.String()
 }
 
-// typeFilter reads `type eq "value"`.
-func typeFilter(s string) (string, bool) {
-	f := strings.SplitN(strings.TrimSpace(s), " ", 3)
-	if len(f) != 3 || !strings.EqualFold(f[0], "type") || !strings.EqualFold(f[1], "eq") {
-		return "", false
-	}
-	v := strings.TrimSpace(f[2])
-	if len(v) < 3 || v[0] != '"' || v[len(v)-1] != '"' {
-		return "", false
-	}
-	v = v[1 : len(v)-1]
-	for _, c := range []byte(v) {
-		if !nameByte(c) {
-			return "", false
-		}
-	}
-	return v, true
-}
-
-// attrName reports whether s is an ATTRNAME of RFC 7644 §3.4.2.2, or $ref.
-func attrName(s string) bool {
-	s = strings.TrimPrefix(s, "$")
-	if s == "" || !letter(s[0]) {
-		return false
-	}
-	for i := range len(s) {
-		if !nameByte(s[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
-
-func nameByte(c byte) bool {
-	return letter(c) || '0' <= c && c <= '9' || c == '-' || c == '_'
-}
-
-// String returns the canonical path.
-func (t Target) String() string {
-	var b strings.Builder
-	if t.URN != "" {
-		b.WriteString(t.URN + ":")
-	}
-	b.WriteString(t.Attribute)
-	if t.Type != "" {
-		b.WriteString(`[type eq "` + t.Type + `"]`)
-	}
-	if t.Sub != "" {
-		b.WriteString("." + t.Sub)
-	}
-	return b.String()
-}
-
-// entry returns the path of the whole entry for a filtered target, else of the target itself:
-// what is to be removed when the value goes.
-func (t Target) entry() string {
-	if t.Type != "" {
-		t.Sub = ""
-	}
-	return t.String()
-}
-
-// forbidden are attributes that the product sets, RFC 7643 §3.1, or that the engine sets.
+// forbidden are attributes that the product sets, RFC 7643 §3.1, or that no mapping may write.
 var forbidden = map[string]bool{"id": true, "meta": true, "schemas": true, "groups": true, "password": true}
 
 func checkSCIMRow(r *Row) error {
-	t, err := ParseTarget(r.Target)
+	p, err := parseTarget(r.Target)
 	if err != nil {
 		return err
 	}
-	if t.URN == "" && forbidden[strings.ToLower(t.Attribute)] {
-		return fmt.Errorf("%s can't be the target of a mapping", r.Target)
+	if p.Schema == "" {
+		switch name := strings.ToLower(p.Attribute); {
+		case forbidden[name]:
+			return fmt.Errorf("%s can't be the target of a mapping", r.Target)
+		case name == ActiveTarget && (p.Sub != "" || p.Filter != nil || r.Attribute != "active" || !r.Locked):
+			return fmt.Errorf("%s always follows the person's state and bindings and can't be mapped otherwise", r.Target)
+		}
 	}
-	if r.Primary && t.Type == "" {
+	if r.Primary && p.Filter == nil {
 		return fmt.Errorf(`%s: primary needs a target of the form emails[type eq "work"].value`, r.Target)
 	}
 	if r.NameFormat != "" || r.JIT {
 		return fmt.Errorf("%s: nameFormat and jit belong to SAML attributes", r.Target)
 	}
-	if r.Expression == "" && r.Attribute != "" {
-		a, ok := FindAttribute(r.Attribute)
-		if ok && (a.Kind == KindPhones || a.Kind == KindAddresses) && (t.Sub != "" || t.Type != "") {
-			return fmt.Errorf("%s: %s is a list; map it to a whole multi-valued attribute", r.Target, a.Label)
-		}
+	if a, ok := FindAttribute(r.Attribute); ok && (a.Kind == KindPhones || a.Kind == KindAddresses) && (p.Sub != "" || p.Filter != nil) {
+		return fmt.Errorf("%s: %s is a list; map it to a whole multi-valued attribute", r.Target, a.Label)
 	}
 	return nil
 }
