@@ -19,6 +19,7 @@ CREATE TABLE users (
     role            TEXT   NOT NULL DEFAULT '',
     display_name    TEXT   NOT NULL DEFAULT '', -- as shown in lists: display name, else given + family, else user name
     profile         TEXT   NOT NULL DEFAULT '{}', -- all other attributes
+    manager_id      TEXT   NOT NULL DEFAULT '',
     sort_key        TEXT   NOT NULL, -- folded display name
     search_key      TEXT   NOT NULL, -- folded names, user name, e-mail, employee id
     session_epoch   BIGINT NOT NULL DEFAULT 0, -- a session of an older epoch has ended
@@ -31,6 +32,8 @@ CREATE UNIQUE INDEX users_username_key ON users (username_key);
 CREATE UNIQUE INDEX users_email ON users (email);
 CREATE INDEX users_sort ON users (sort_key, id);
 CREATE INDEX users_role ON users (role) WHERE role <> '';
+CREATE INDEX users_manager ON users (manager_id) WHERE manager_id <> '';
+CREATE INDEX users_not_active ON users (state, sort_key, id) WHERE state <> 'active';
 
 CREATE TABLE groups (
     id          TEXT PRIMARY KEY,
@@ -38,6 +41,7 @@ CREATE TABLE groups (
     name_key    TEXT   NOT NULL,
     description TEXT   NOT NULL DEFAULT '',
     attributes  TEXT   NOT NULL DEFAULT '{}', -- inherited by members
+    search_key  TEXT   NOT NULL DEFAULT '', -- folded name and description
     version     BIGINT NOT NULL DEFAULT 1,
     created_at  BIGINT NOT NULL,
     updated_at  BIGINT NOT NULL
@@ -293,7 +297,7 @@ CREATE TABLE lanes (
     cause        TEXT    NOT NULL DEFAULT '', -- id of the event that woke it last
     PRIMARY KEY (kind, key)
 );
-CREATE INDEX lanes_due ON lanes (kind, priority, due_at) WHERE wanted > synced AND NOT parked;
+CREATE INDEX lanes_due ON lanes (kind, scope, priority, due_at) WHERE wanted > synced AND NOT parked;
 CREATE INDEX lanes_scope ON lanes (scope, kind) WHERE wanted > synced;
 
 -- Changes whose consequences have not been worked out yet. Rows are claimed and deleted, never
