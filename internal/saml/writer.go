@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -159,9 +159,8 @@ func (w *writer) escape(s string, attribute bool) {
 
 // gap leaves room for the signature of the element with this ID, and returns where.
 func (w *writer) gap(k *xmldsig.Signer, id string) int {
-	at := len(w.b)
-	n := k.Len(id)
-	w.b = append(w.b, strings.Repeat(" ", n)...)
+	at, n := len(w.b), k.Len(id)
+	w.b = slices.Grow(w.b, n)[:at+n]
 	return at
 }
 
