@@ -36,7 +36,9 @@ func (c SessionCookie) Set(w http.ResponseWriter, token string) { c.set(w, c.Nam
 func (c SessionCookie) Clear(w http.ResponseWriter) { c.set(w, c.Name(), "", -1) }
 
 // ReadDevice returns the token by which the browser is known, or "". It outlives sessions.
-func (c SessionCookie) ReadDevice(r *http.Request) string { return c.read(r, c.name("latchkey_device")) }
+func (c SessionCookie) ReadDevice(r *http.Request) string {
+	return c.read(r, c.name("latchkey_device"))
+}
 
 // SetDevice gives the browser the token by which it is known, for a year.
 func (c SessionCookie) SetDevice(w http.ResponseWriter, token string) {

@@ -15,14 +15,22 @@ func TestSessionCookie(t *testing.T) {
 		do     func(SessionCookie, http.ResponseWriter)
 		want   string
 	}{
-		{"set on http", false, func(c SessionCookie, w http.ResponseWriter) { c.Set(w, "tok") },
-			"latchkey_session=tok; Path=/; HttpOnly; SameSite=Lax"},
-		{"set on https", true, func(c SessionCookie, w http.ResponseWriter) { c.Set(w, "tok") },
-			"__Host-latchkey_session=tok; Path=/; HttpOnly; Secure; SameSite=Lax"},
-		{"clear", true, func(c SessionCookie, w http.ResponseWriter) { c.Clear(w) },
-			"__Host-latchkey_session=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"},
-		{"device", true, func(c SessionCookie, w http.ResponseWriter) { c.SetDevice(w, "dev") },
-			"__Host-latchkey_device=dev; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=Lax"},
+		{
+			"set on http", false, func(c SessionCookie, w http.ResponseWriter) { c.Set(w, "tok") },
+			"latchkey_session=tok; Path=/; HttpOnly; SameSite=Lax",
+		},
+		{
+			"set on https", true, func(c SessionCookie, w http.ResponseWriter) { c.Set(w, "tok") },
+			"__Host-latchkey_session=tok; Path=/; HttpOnly; Secure; SameSite=Lax",
+		},
+		{
+			"clear", true, func(c SessionCookie, w http.ResponseWriter) { c.Clear(w) },
+			"__Host-latchkey_session=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
+		},
+		{
+			"device", true, func(c SessionCookie, w http.ResponseWriter) { c.SetDevice(w, "dev") },
+			"__Host-latchkey_device=dev; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=Lax",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := httptest.NewRecorder()

@@ -1,0 +1,49 @@
+package web
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/a-h/templ"
+)
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxPooled keeps one huge page from holding its memory for ever.
+const maxPooled = 256 << 10
+
+// Render writes component c as an HTML answer. It renders into a buffer first: when c fails,
+// nothing has been sent and the error is returned for the error page. Unless the handler has
+// set Cache-Control, the answer must not be stored, since most pages show data of a person.
+func Render(w http.ResponseWriter, r *http.Request, status int, c templ.Component) error {
+	buf := buffers.Get().(*bytes.Buffer)
+	buf.Reset()
+	defer func() {
+		if buf.Cap() <= maxPooled {
+			buffers.Put(buf)
+		}
+	}()
+	if err := c.Render(r.Context(), buf); err != nil {
+		return fmt.Errorf("web: rendering %s: %w", r.URL.Path, err)
+	}
+	h := w.Header()
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(buf.Len()))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(buf.Bytes()) // the reader may have gone; nothing to do about it
+	}
+	return nil
+}
+
+// IsHTMX reports whether htmx asked for a fragment rather than the browser for a page. A
+// restored history entry is a page, although htmx asks for it.
+func IsHTMX(r *http.Request) bool {
+	return r.Header.Get("HX-Request") == "true" && r.Header.Get("HX-History-Restore-Request") != "true"
+}
