@@ -231,7 +231,8 @@ func wordPrefix(s, q string) bool {
 }
 
 // letters that Unicode does not take apart into a plain letter and a mark.
-var plainLetters = strings.NewReplacer("ß", "ss", "ø", "o", "ł", "l", "đ", "d", "æ", "ae", "œ", "oe", "ı", "i")
+var plainLetters = strings.NewReplacer("ß", "ss", "ø", "o", "Ø", "O", "ł", "l", "Ł", "L", "đ", "d", "Đ", "D",
+	"æ", "ae", "Æ", "Ae", "œ", "oe", "Œ", "Oe", "ı", "i", "þ", "th", "Þ", "Th")
 
 // fold lowers s, drops diacritics, and makes each run of other signs one space.
 func fold(s string) string {

@@ -13,7 +13,6 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
-	"cel.dev/cel-go/ext"
 )
 
 // Limits of an expression. They are far above what a mapping needs and low enough that a
@@ -23,9 +22,11 @@ const (
 	MaxExpression = 2048
 	maxDepth      = 32
 	maxNodes      = 2000
-	maxCost       = 10_000
-	maxMemory     = 100_000
+	maxCost       = 100_000
 	maxRegexp     = 500
+	// maxText is the longest text, and maxParts the longest list, that a function makes.
+	maxText  = 64 << 10
+	maxParts = 10_000
 	// maxPrograms bounds the cache; a full cache is emptied.
 	maxPrograms = 512
 )
@@ -66,7 +67,6 @@ type program struct {
 
 func newEnv() (*cel.Env, error) {
 	opts := []cel.EnvOption{
-		ext.Strings(ext.StringsVersion(5)),
 		cel.OptionalTypes(),
 		cel.DefaultUTCTimeZone(true),
 		cel.ParserRecursionLimit(maxDepth),
@@ -78,6 +78,7 @@ func newEnv() (*cel.Env, error) {
 		cel.Variable("clear", cel.DynType),
 		cel.Variable("leave", cel.DynType),
 	}
+	opts = append(opts, textFunctions()...)
 	for _, a := range attributes {
 		var t *cel.Type
 		switch a.Kind {
@@ -129,7 +130,7 @@ func (c *Compiler) compile(expr string) (*program, error) {
 	if t := checked.OutputType(); !holds(t) {
 		return nil, &ExpressionError{Expression: expr, Line: 1, Column: 1, Message: fmt.Sprintf("gives %s; a mapping needs text, a number, true or false, or a list", t)}
 	}
-	prog, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost), cel.MemoryLimit(maxMemory))
+	prog, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostTracking(textCost{}), cel.CostLimit(maxCost))
 	if err != nil {
 		return nil, &ExpressionError{Expression: expr, Line: 1, Column: 1, Message: err.Error()}
 	}
@@ -154,6 +155,7 @@ func expressionError(expr string, iss *cel.Issues) error {
 		name, more, _ := strings.Cut(rest, "'")
 		_, guess, _ := strings.Cut(more, "did you mean '")
 		guess, _, _ = strings.Cut(guess, "'")
+		said := e.Message
 		switch {
 		case name == "user":
 			e.Message = "user alone is no value; name one of its attributes, for example user.email"
@@ -162,7 +164,7 @@ func expressionError(expr string, iss *cel.Issues) error {
 		case isAttribute(name):
 			e.Message = fmt.Sprintf("%s is not known here; write user.%s", name, name)
 		}
-		if guess != "" {
+		if guess != "" && e.Message != said {
 			e.Message += fmt.Sprintf(" (did you mean %s?)", guess)
 		}
 	}
@@ -177,7 +179,7 @@ func isAttribute(name string) bool {
 func holds(t *cel.Type) bool {
 	switch t.Kind() {
 	case types.StringKind, types.BoolKind, types.IntKind, types.UintKind, types.DoubleKind, types.DynKind,
-		types.AnyKind, types.ListKind, types.MapKind, types.NullTypeKind:
+		types.AnyKind, types.ListKind, types.NullTypeKind:
 		return true
 	case types.OpaqueKind:
 		return t.TypeName() == "optional_type"
@@ -308,6 +310,9 @@ func scalarFromCEL(v ref.Val) (any, error) {
 	case types.String:
 		if v == "" {
 			return nil, nil
+		}
+		if len(v) > maxText {
+			return nil, errLong
 		}
 		return string(v), nil
 	case types.Bool:

@@ -13,6 +13,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/latchkey-idp/latchkey/internal/saml"
 )
 
 // Limits of a connector file.
@@ -336,8 +338,9 @@ func (k *checker) saml(s *SAML, refs map[string]bool) {
 	if err := s.NameID.Source.check(); err != nil {
 		k.bad("saml.nameID", "%v", err)
 	}
-	if !strings.HasPrefix(s.NameID.Format, "urn:oasis:names:tc:SAML:") {
-		k.bad("saml.nameID.format", "must be a NameID format URI")
+	for i, f := range s.NameID.Formats {
+		oneOf(k, fmt.Sprintf("saml.nameID.formats[%d]", i), f, saml.NameIDEmailAddress, saml.NameIDUnspecified,
+			saml.NameIDPersistent, saml.NameIDTransient, saml.NameIDX509SubjectName)
 	}
 	if !slices.Contains(s.NameID.Formats, s.NameID.Format) {
 		k.bad("saml.nameID.formats", "must hold the default format")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/scim"
 )
 
@@ -134,17 +135,30 @@ func (c *Compiler) row(r *Row, k kind) (row, error) {
 		if err != nil {
 			return row{}, err
 		}
-		out.prog, out.reads = p, p.reads
+		out.prog, out.reads = p, depends(p.reads...)
 	case r.Constant != nil:
 		out.fixed, _ = plainValue(r.Constant)
 	default:
 		a, _ := FindAttribute(r.Attribute)
-		out.read, out.reads = a.read, []string{a.Name}
-		if a.Name == "fullName" {
-			out.reads = []string{"displayName", "givenName", "familyName"}
-		}
+		out.read, out.reads = a.read, depends(a.Name)
 	}
 	return out, nil
+}
+
+// depends puts what a composed attribute is made of in its place.
+func depends(names ...string) []string {
+	out := make([]string, 0, len(names))
+	for _, n := range names {
+		switch n {
+		case "fullName":
+			out = append(out, "displayName", "givenName", "familyName")
+		case "active":
+			out = append(out, "state", "groups")
+		default:
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // answer computes the row for a person.
@@ -388,30 +402,17 @@ func (c *Compiler) CompileSAML(id NameIDFacts, rows []Row) (*SAMLMapping, error)
 
 // Claims is what an assertion says about a person.
 type Claims struct {
-	NameID NameIDValue
+	// NameID is the subject. For the transient format its value is only a seed, which the
+	// identity provider replaces by a fresh one.
+	NameID saml.NameID
 	// Attributes are in row order; none is without values.
-	Attributes []AttributeValues
-}
-
-// NameIDValue is a subject identifier. For the transient format the value is only a seed that
-// the identity provider replaces by a fresh one.
-type NameIDValue struct {
-	Value, Format string
-}
-
-// AttributeValues is one SAML attribute. It converts to saml.Attribute as it is.
-type AttributeValues struct {
-	Name       string
-	NameFormat string
-	// FriendlyName is the row's label, for people who read the assertion.
-	FriendlyName string
-	Values       []string
+	Attributes []saml.Attribute
 }
 
 // Apply computes the claims. If a required value is missing or an expression fails it returns
 // a *BlockedError and empty claims. An attribute without value is not sent.
 func (m *SAMLMapping) Apply(p *Person) (Claims, error) {
-	c := Claims{Attributes: make([]AttributeValues, 0, len(m.rows))}
+	c := Claims{Attributes: make([]saml.Attribute, 0, len(m.rows))}
 	var blocked *BlockedError
 	v, act, _, err := m.nameID.answer(p)
 	switch vs := texts(v); {
@@ -422,7 +423,7 @@ func (m *SAMLMapping) Apply(p *Person) (Claims, error) {
 	case len(vs) != 1:
 		blocked = blocked.fault(&m.nameID, errors.New("a NameID needs exactly one value"))
 	default:
-		c.NameID = NameIDValue{Value: vs[0], Format: m.format}
+		c.NameID = saml.NameID{Value: vs[0], Format: m.format}
 	}
 	for i := range m.rows {
 		r := &m.rows[i]
@@ -434,7 +435,7 @@ func (m *SAMLMapping) Apply(p *Person) (Claims, error) {
 			blocked = blocked.miss(r)
 		case act == Set:
 			if vs := texts(v); len(vs) > 0 {
-				c.Attributes = append(c.Attributes, AttributeValues{Name: r.Target, NameFormat: r.NameFormat, FriendlyName: r.Label, Values: vs})
+				c.Attributes = append(c.Attributes, saml.Attribute{Name: r.Target, NameFormat: r.NameFormat, Values: vs})
 			}
 		}
 	}

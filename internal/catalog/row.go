@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -114,6 +116,24 @@ type MappingOverride struct {
 	// NameID, for SAML only, replaces the subject's source or format.
 	NameID *NameIDOverride `json:"nameID,omitempty"`
 	Rows   []RowOverride   `json:"rows,omitempty"`
+}
+
+// ParseOverride reads a stored override. Unknown keys give an Invalid error. Empty input is
+// the zero override.
+func ParseOverride(data []byte) (MappingOverride, error) {
+	var o MappingOverride
+	if len(bytes.TrimSpace(data)) == 0 {
+		return o, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&o); err != nil {
+		return MappingOverride{}, problem.Wrap(problem.Invalid, err, "The mapping can't be read: %s.", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if d.More() {
+		return MappingOverride{}, problem.New(problem.Invalid, "The mapping can't be read: there is more after its end.")
+	}
+	return o, nil
 }
 
 // IsZero reports whether nothing is overridden.
