@@ -110,6 +110,14 @@ CREATE TABLE throttles (
     blocked_till BIGINT NOT NULL
 );
 
+-- Networks and browsers that a person signed in from. Failures elsewhere don't slow them down here.
+CREATE TABLE familiar_places (
+    user_id TEXT   NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    place   TEXT   NOT NULL,
+    seen_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, place)
+);
+
 CREATE TABLE api_keys (
     id           TEXT PRIMARY KEY,
     name         TEXT   NOT NULL,
@@ -228,9 +236,12 @@ CREATE TABLE links (
     object_id      TEXT   NOT NULL, -- outlives the object, until the target was told
     object_name    TEXT   NOT NULL,
     remote_id      TEXT   NOT NULL, -- '' while nothing is known to exist there
+    linked         BOOLEAN NOT NULL, -- acknowledged to be ours; else only found by a look-up
+    known          TEXT   NOT NULL CHECK (known IN ('unknown', 'absent', 'remembered', 'doubtful')),
     snapshot       TEXT   NOT NULL, -- JSON as last acknowledged; members apart
     status         TEXT   NOT NULL CHECK (status IN ('pending', 'synced', 'inactive', 'blocked', 'failed', 'released')),
     reason         TEXT   NOT NULL DEFAULT '',
+    approved       BOOLEAN NOT NULL DEFAULT FALSE, -- a person agreed to the guarded step
     generation     BIGINT NOT NULL DEFAULT 0, -- of the integration, when last in sync
     created_at     BIGINT NOT NULL,
     updated_at     BIGINT NOT NULL,
