@@ -1,7 +1,7 @@
 package catalog
 
 import (
-	"fmt"
+	"errors"
 	"regexp"
 )
 
@@ -200,31 +200,28 @@ type Check struct {
 }
 
 // Pattern is a regular expression (RE2 syntax), compiled when the file is loaded.
-type Pattern struct{ re *regexp.Regexp }
+type Pattern struct {
+	text string
+	re   *regexp.Regexp // nil if text is not an expression; Load refuses that
+	err  error
+}
 
-// UnmarshalText compiles the pattern.
+// UnmarshalText compiles the pattern. A faulty one is reported by Load, with its place.
 func (p *Pattern) UnmarshalText(text []byte) error {
+	p.text = string(text)
 	if len(text) > 512 {
-		return fmt.Errorf("pattern is longer than 512 bytes")
+		p.err = errors.New("is longer than 512 bytes")
+		return nil
 	}
-	re, err := regexp.Compile(string(text))
-	if err != nil {
-		return fmt.Errorf("pattern: %w", err)
-	}
-	p.re = re
+	p.re, p.err = regexp.Compile(p.text)
 	return nil
 }
 
 // String returns the pattern's text, or "" if it is not set.
-func (p Pattern) String() string {
-	if p.re == nil {
-		return ""
-	}
-	return p.re.String()
-}
+func (p Pattern) String() string { return p.text }
 
 // Set reports whether there is a pattern.
-func (p Pattern) Set() bool { return p.re != nil }
+func (p Pattern) Set() bool { return p.text != "" }
 
 // Warnings returns what looks wrong with value for this product, or nil. They are advice: a
 // value with warnings may be saved. An empty value gives none.

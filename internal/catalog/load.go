@@ -284,6 +284,12 @@ func (k *checker) checks(path string, list []Check) {
 		if c.Match.Set() == c.Avoid.Set() {
 			k.bad(p, "give exactly one of match and avoid")
 		}
+		if err := c.Match.err; err != nil {
+			k.bad(p+".match", "%v", err)
+		}
+		if err := c.Avoid.err; err != nil {
+			k.bad(p+".avoid", "%v", err)
+		}
 		k.text(p+".warning", c.Warning, 300)
 	}
 }
