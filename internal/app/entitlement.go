@@ -1,0 +1,142 @@
+package app
+
+import (
+	"slices"
+
+	"github.com/latchkey-idp/latchkey/internal/catalog"
+	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/store"
+)
+
+// Standing is how a person stands with an application.
+type Standing struct {
+	// User is the person, with their own attributes only.
+	User directory.User
+	// Groups are all groups of the person, by name; Via are those among them that are bound to the application. Their
+	// members aren't counted.
+	Groups []directory.Group
+	Via    []directory.Group
+}
+
+// Granted reports whether the person has access: active, and in a bound group.
+func (s *Standing) Granted() bool { return s.User.State == directory.Active && len(s.Via) > 0 }
+
+// Person is what the application's mappings read: the person with what they inherit from their groups.
+func (s *Standing) Person() catalog.Person {
+	return Person(directory.Effective(s.User, s.Groups), s.Via)
+}
+
+// StandingOf returns how a person stands with an application. NotFound if there is no such person.
+func StandingOf(tx *store.Tx, id ID, user directory.UserID) (Standing, error) {
+	u, err := directory.GetUser(tx, user)
+	if err != nil {
+		return Standing{}, err
+	}
+	s := Standing{User: u}
+	type membership struct {
+		directory.Group
+		bound bool
+	}
+	all, err := store.All(tx, func(r store.Row) (membership, error) {
+		var m membership
+		var attributes string
+		if err := r.Scan(&m.ID, &m.Name, &m.Description, &attributes, &m.Version, &m.bound); err != nil {
+			return m, err
+		}
+		return m, unpackAttributes(attributes, &m.Group)
+	}, `SELECT g.id, g.name, g.description, g.attributes, g.version,
+			EXISTS (SELECT 1 FROM bindings b WHERE b.application_id = $1 AND b.group_id = g.id)
+		FROM memberships m JOIN groups g ON g.id = m.group_id WHERE m.user_id = $2 ORDER BY g.name_key`, string(id), string(user))
+	if err != nil {
+		return Standing{}, err
+	}
+	for _, m := range all {
+		s.Groups = append(s.Groups, m.Group)
+		if m.bound {
+			s.Via = append(s.Via, m.Group)
+		}
+	}
+	return s, nil
+}
+
+// Entitled returns the bound groups by which a person has access to an application: none if they have none, or aren't
+// active, or don't exist.
+func Entitled(tx *store.Tx, id ID, user directory.UserID) ([]directory.Group, error) {
+	return store.All(tx, scanGroup, `SELECT `+groupColumns+` FROM users u
+		JOIN memberships m ON m.user_id = u.id
+		JOIN bindings b ON b.group_id = m.group_id AND b.application_id = $1
+		JOIN groups g ON g.id = m.group_id
+		WHERE u.id = $2 AND u.state = 'active' ORDER BY g.name_key`, string(id), string(user))
+}
+
+// EntitledUserIDs returns the people who have access to an application, by id, at most limit of those behind after.
+//
+// Each bound group is walked along its index and the results are merged, so that a page costs the same on the last as on
+// the first of 100,000 people.
+func EntitledUserIDs(tx *store.Tx, id ID, after directory.UserID, limit int) ([]directory.UserID, error) {
+	groups, err := store.All(tx, store.Scalar[string], `SELECT group_id FROM bindings WHERE application_id = $1`, string(id))
+	if err != nil {
+		return nil, err
+	}
+	var out []directory.UserID
+	for _, g := range groups {
+		ids, err := store.All(tx, store.Scalar[directory.UserID], `SELECT m.user_id FROM memberships m
+			JOIN users u ON u.id = m.user_id AND u.state = 'active'
+			WHERE m.group_id = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3`, g, string(after), limit)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, ids...)
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return out[:min(len(out), limit)], nil
+}
+
+// EntitledMembers returns the members of a group who have access to an application through it, by id: its active members
+// if it is bound, else nobody.
+func EntitledMembers(tx *store.Tx, id ID, group directory.GroupID) ([]directory.UserID, error) {
+	return store.All(tx, store.Scalar[directory.UserID], `SELECT m.user_id FROM bindings b
+		JOIN memberships m ON m.group_id = b.group_id
+		JOIN users u ON u.id = m.user_id AND u.state = 'active'
+		WHERE b.application_id = $1 AND b.group_id = $2 ORDER BY m.user_id`, string(id), string(group))
+}
+
+// BoundGroupIDs returns the groups that are bound to an application, by id.
+func BoundGroupIDs(tx *store.Tx, id ID) ([]directory.GroupID, error) {
+	return store.All(tx, store.Scalar[directory.GroupID], `SELECT group_id FROM bindings WHERE application_id = $1 ORDER BY group_id`, string(id))
+}
+
+// TileApplications returns the applications that stand in a person's portal, by label: those they have access to, that
+// are shown in the portal, and that lead somewhere, by active sign-on or by bookmark.
+func TileApplications(tx *store.Tx, user directory.UserID) ([]Application, error) {
+	apps, err := listApplications(tx, ` WHERE a.portal_visible AND (m.state = 'active' OR a.bookmark_url <> '')
+		AND a.id IN (SELECT b.application_id FROM users u JOIN memberships ms ON ms.user_id = u.id
+			JOIN bindings b ON b.group_id = ms.group_id WHERE u.id = $1 AND u.state = 'active')`, string(user))
+	return slices.DeleteFunc(apps, func(app Application) bool {
+		return app.SAML.Status != Active && app.BookmarkURL == ""
+	}), err
+}
+
+// Person is a person as an application's mappings read them. u holds the effective attributes (directory.Effective), and
+// bound are their groups that are bound to the application.
+func Person(u directory.User, bound []directory.Group) catalog.Person {
+	p := catalog.Person{
+		ID: string(u.ID), Username: u.Username, Email: u.Email, AlternateEmail: u.AlternateEmail,
+		GivenName: u.GivenName, MiddleName: u.MiddleName, FamilyName: u.FamilyName, DisplayName: u.DisplayName,
+		Title: u.Title, Department: u.Department, Company: u.Company, CostCentre: u.CostCentre,
+		EmployeeID: u.EmployeeID, EmployeeType: u.EmployeeType, Location: u.Location, ManagerID: string(u.ManagerID),
+		Locale: u.Locale, Timezone: u.TimeZone, PreferredLanguage: u.PreferredLanguage,
+		Custom: u.Custom, State: string(u.State),
+	}
+	for _, x := range u.Phones {
+		p.Phones = append(p.Phones, catalog.Phone(x))
+	}
+	for _, x := range u.Addresses {
+		p.Addresses = append(p.Addresses, catalog.Address(x))
+	}
+	for _, g := range bound {
+		p.Groups = append(p.Groups, g.Name)
+	}
+	return p
+}

@@ -1,0 +1,287 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/latchkey-idp/latchkey/internal/access"
+	"github.com/latchkey-idp/latchkey/internal/audit"
+	"github.com/latchkey-idp/latchkey/internal/catalog"
+	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/store"
+)
+
+// missing names what provisioning needs and hasn't got.
+func (s *SCIM) missing() []string {
+	var out []string
+	if s.BaseURL == "" {
+		out = append(out, "base URL")
+	}
+	if !s.TokenSet {
+		out = append(out, "token")
+	}
+	return out
+}
+
+func (s *SCIM) begun() bool { return s.BaseURL != "" || s.TokenSet }
+
+// SaveSCIM changes the provisioning settings. A change of mapping or scope raises the generation and is worked out at
+// once if provisioning is active. change may run more than once. Needs ManageApplications.
+func (a *Applications) SaveSCIM(ctx context.Context, by access.Actor, id ID, change func(*SCIMSettings) error) (Application, error) {
+	return a.edit(ctx, by, id, 0, func(app *Application) (func(*store.Tx, time.Time) error, error) {
+		con, err := a.catalog.Get(app.Connector)
+		if err != nil {
+			return nil, err
+		}
+		if con.SCIM == nil {
+			return nil, problem.New(problem.Invalid, "%s can't be provisioned by SCIM.", con.Name)
+		}
+		before := app.SCIM.SCIMSettings
+		after := cloneSCIM(before)
+		if err := change(&after); err != nil {
+			return nil, err
+		}
+		if err := a.checkSCIM(&after, con); err != nil {
+			return nil, err
+		}
+		if reflect.DeepEqual(cloneSCIM(before), cloneSCIM(after)) {
+			return nil, nil
+		}
+		if (app.SCIM.Status == Active || app.SCIM.Status == Paused) && after.BaseURL == "" {
+			return nil, problem.New(problem.Conflict, "Provisioning is %s and needs its base URL. Deactivate it before removing that.", app.SCIM.Status)
+		}
+		raise := int64(0)
+		if before.BaseURL != after.BaseURL || before.ManageGroups != after.ManageGroups || before.OnLeave != after.OnLeave ||
+			!reflect.DeepEqual(cloneSCIM(before).Mapping, cloneSCIM(after).Mapping) {
+			raise = 1
+		}
+		was := *app
+		return func(tx *store.Tx, now time.Time) error {
+			if err := saveSCIM(tx, id, after, raise, now); err != nil {
+				return err
+			}
+			e := event(by, was, audit.ApplicationUpdate, fmt.Sprintf("Provisioning settings of %s were changed.", was.Label))
+			e.Changes = prefixed("scim.", audit.Diff(before, after))
+			eid, err := audit.Record(tx, now, e)
+			if err != nil || raise == 0 {
+				return err
+			}
+			return audit.Changed(tx, now, audit.KindApplication, string(id), eid)
+		}, nil
+	})
+}
+
+func cloneSCIM(s SCIMSettings) SCIMSettings {
+	s.Mapping.Rows = append([]catalog.RowOverride{}, s.Mapping.Rows...)
+	return s
+}
+
+// checkSCIM checks settings and tidies them.
+func (a *Applications) checkSCIM(s *SCIMSettings, con *catalog.Connector) error {
+	var f problem.Fields
+	s.BaseURL = strings.TrimRight(strings.TrimSpace(s.BaseURL), "/")
+	if s.BaseURL != "" {
+		if err := checkBaseURL(s.BaseURL); err != nil {
+			f.Add("baseUrl", "%s", problem.Public(err))
+		}
+	}
+	if s.ManageGroups && !con.SCIM.Groups.Supported {
+		f.Add("manageGroups", "%s takes no groups by SCIM.", con.Name)
+	}
+	switch s.OnLeave {
+	case "":
+		s.OnLeave = Deactivate
+	case Deactivate:
+	case Remove:
+		if !con.SCIM.Users.Delete {
+			f.Add("onLeave", "%s doesn't let accounts be deleted by SCIM. Choose to deactivate them.", con.Name)
+		}
+	default:
+		f.Add("onLeave", "Choose deactivate or delete.")
+	}
+	if s.Guard.MaxCount < 0 || s.Guard.MaxCount > 1_000_000 {
+		f.Add("guard.maxCount", "Give a number from 0 (no limit by number) to 1,000,000.")
+	}
+	if s.Guard.MaxPercent < 0 || s.Guard.MaxPercent > 100 {
+		f.Add("guard.maxPercent", "Give a percentage from 0 (no limit by percentage) to 100.")
+	}
+	if s.RatePerSecond < 0 || s.RatePerSecond > 10_000 || s.RatePerSecond != s.RatePerSecond {
+		f.Add("ratePerSecond", "Give the number of requests per second, or 0 for the connector's.")
+	}
+	if s.Burst < 0 || s.Burst > 10_000 {
+		f.Add("burst", "Give a number from 0 (the connector's) to 10,000.")
+	}
+	if s.Concurrency < 0 || s.Concurrency > 100 {
+		f.Add("concurrency", "Give a number from 0 (the connector's) to 100.")
+	}
+	if !s.TokenExpiresAt.IsZero() {
+		s.TokenExpiresAt = s.TokenExpiresAt.UTC().Truncate(time.Microsecond)
+	}
+	if _, err := a.catalog.SCIMMapping(con.Key, s.Mapping); err != nil {
+		addMapping(&f, err)
+	}
+	return f.Err()
+}
+
+func checkBaseURL(raw string) error {
+	if err := checkEndpoint(raw, "base URL"); err != nil {
+		return err
+	}
+	if strings.Contains(raw, "?") {
+		return problem.New(problem.Invalid, "The base URL must not have a part behind ?.")
+	}
+	for _, end := range []string{"/Users", "/Groups"} {
+		if strings.HasSuffix(raw, end) {
+			return problem.New(problem.Invalid, "Give the base URL without %s at its end: Latchkey adds that itself.", end)
+		}
+	}
+	return nil
+}
+
+// maxToken bounds a token; it goes into a header.
+const maxToken = 8 << 10
+
+// SetSCIMToken stores the target's token, sealed; nothing shows it again. expires is when it ends, zero if unknown. An
+// empty token removes it, which an active provisioning refuses. Needs ManageApplications.
+func (a *Applications) SetSCIMToken(ctx context.Context, by access.Actor, id ID, token keys.Secret, expires time.Time) (Application, error) {
+	return a.edit(ctx, by, id, 0, func(app *Application) (func(*store.Tx, time.Time) error, error) {
+		if token == "" && !app.SCIM.TokenSet {
+			return nil, nil
+		}
+		return func(tx *store.Tx, now time.Time) error {
+			return a.StoreSCIMToken(tx, now, by, id, token, expires)
+		}, nil
+	})
+}
+
+// StoreSCIMToken is SetSCIMToken in a transaction of the caller's, who has checked the permission.
+func (a *Applications) StoreSCIMToken(tx *store.Tx, now time.Time, by access.Actor, id ID, token keys.Secret, expires time.Time) error {
+	app, err := GetApplication(tx, id)
+	if err != nil {
+		return err
+	}
+	if !app.SCIM.Offered {
+		return problem.New(problem.Invalid, "%s can't be provisioned by SCIM.", app.Label)
+	}
+	token = keys.Secret(strings.TrimSpace(token.Reveal()))
+	if err := checkToken(token); err != nil {
+		return err
+	}
+	sealed := ""
+	if token == "" {
+		if app.SCIM.Status == Active || app.SCIM.Status == Paused {
+			return problem.New(problem.Conflict, "Provisioning is %s and needs its token. Deactivate it before removing that.", app.SCIM.Status)
+		}
+		expires = time.Time{}
+	} else if sealed, err = a.sealer.Seal([]byte(token.Reveal()), tokenPlace(id)); err != nil {
+		return err
+	}
+	if err := setToken(tx, id, sealed, expires, now); err != nil {
+		return err
+	}
+	e := event(by, app, audit.ApplicationUpdate, fmt.Sprintf("The provisioning token of %s was replaced.", app.Label))
+	word := func(set bool, until time.Time) any {
+		switch {
+		case !set:
+			return nil
+		case until.IsZero():
+			return "a token without known end"
+		}
+		return "a token until " + until.UTC().Format("2006-01-02")
+	}
+	e.Changes = []audit.Change{{Attribute: "scim.token", Old: word(app.SCIM.TokenSet, app.SCIM.TokenExpiresAt), New: word(token != "", expires)}}
+	_, err = audit.Record(tx, now, e)
+	return err
+}
+
+func checkToken(token keys.Secret) error {
+	if len(token) > maxToken {
+		return problem.InvalidField("token", "This is too long for a token. Copy only the token itself.")
+	}
+	for _, r := range token.Reveal() {
+		if r > unicode.MaxASCII || !unicode.IsPrint(r) || unicode.IsSpace(r) {
+			return problem.InvalidField("token", "A token holds no spaces, line breaks or special characters. Copy it again, whole and without anything around it.")
+		}
+	}
+	return nil
+}
+
+func tokenPlace(id ID) string { return "scim_integrations/" + string(id) + "/token" }
+
+// SCIMToken returns the target's token, for the engine that sends it. NotFound if none is set.
+func (a *Applications) SCIMToken(tx *store.Tx, id ID) (keys.Secret, error) {
+	sealed, err := readToken(tx, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && sealed == "" {
+		return "", problem.New(problem.NotFound, "No provisioning token is set.")
+	}
+	if err != nil {
+		return "", err
+	}
+	plain, err := a.sealer.Open(sealed, tokenPlace(id))
+	if err != nil {
+		return "", problem.Wrap(problem.Internal, err, "The provisioning token can't be read: it was sealed under another master key. Enter the token again.")
+	}
+	return keys.Secret(plain), nil
+}
+
+// SetSCIMStatus changes the status of provisioning, records who did it and why, and has the consequences worked out. The
+// engine drives it and has checked the permission. Active is refused while something is missing. It returns the event's
+// id, "" if the status was this one already.
+func SetSCIMStatus(tx *store.Tx, now time.Time, by access.Actor, id ID, st Status, reason string) (string, error) {
+	app, err := getForUpdate(tx, id)
+	if err != nil {
+		return "", err
+	}
+	if !app.SCIM.Offered {
+		return "", problem.New(problem.Invalid, "%s can't be provisioned by SCIM.", app.Label)
+	}
+	was := app.SCIM.Status
+	if was == st && app.SCIM.Reason == reason {
+		return "", nil
+	}
+	var t audit.Type
+	var verb string
+	switch st {
+	case Active:
+		if len(app.SCIM.Missing) > 0 {
+			return "", incomplete("Provisioning", app.SCIM.Missing)
+		}
+		t, verb = audit.IntegrationActivate, "activated"
+		if was == Paused {
+			t, verb = audit.IntegrationResume, "resumed"
+		}
+	case Paused:
+		t, verb = audit.IntegrationPause, "paused"
+	case Stopped:
+		t, verb = audit.IntegrationStop, "stopped"
+	case Off:
+		t, verb = audit.IntegrationDeactivate, "deactivated"
+	case Incomplete:
+		return "", fmt.Errorf("app: status %q is derived and can't be set", st)
+	default:
+		return "", fmt.Errorf("app: there is no status %q", st)
+	}
+	if err := setSCIMState(tx, id, st, reason, now); err != nil {
+		return "", err
+	}
+	e := event(by, app, t, fmt.Sprintf("Provisioning of %s was %s.", app.Label, verb))
+	if reason != "" {
+		e.Message = strings.TrimSuffix(e.Message, ".") + ": " + reason
+	}
+	if st == Stopped {
+		e.Outcome = audit.Failure
+	}
+	e.Changes = []audit.Change{{Attribute: "scim.status", Old: was, New: st}}
+	e.Detail = map[string]any{"integration": "scim", "reason": reason}
+	eid, err := audit.Record(tx, now, e)
+	if err != nil {
+		return "", err
+	}
+	return eid, audit.Changed(tx, now, audit.KindApplication, string(id), eid)
+}
