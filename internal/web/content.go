@@ -267,7 +267,7 @@ func Initials(name string) string {
 }
 
 // tints are grounds for initials; white text has a contrast of at least 4.5 on each.
-var tints = [...]string{"#0d6474", "#7a4a86", "#93502a", "#3f6b35", "#42599b", "#9a3d5c", "#5b5f66", "#7a5f14"}
+var tints = [...]string{"#0d6474", "#7a4a86", "#93502a", "#3f6b35", "#42599b", "#9a3d5c", "#5b5f66", "#7a5f14", "#1f6b54", "#6650a4", "#a03a2c"}
 
 func tintOf(name string) string {
 	h := fnv.New32a()
