@@ -339,7 +339,7 @@ func (c *Client) call(ctx context.Context, method, path string, body any) ([]byt
 		if err != nil {
 			return nil, x, &CallError{Class: Refused, Exchange: x, Err: fmt.Errorf("write the request: %w", err)}
 		}
-		x.RequestBody = keep(c.mask(b))
+		x.RequestBody = c.keep(b)
 		content = bytes.NewReader(b)
 	}
 	sent := sentTrace{}
@@ -354,6 +354,9 @@ func (c *Client) call(ctx context.Context, method, path string, body any) ([]byt
 		req.Header.Set("Content-Type", c.contentType)
 	}
 
+	if err := ctx.Err(); err != nil { // nothing was sent, for certain
+		return nil, x, &CallError{Class: Temporary, Exchange: x, Err: err}
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		finish()
@@ -369,7 +372,7 @@ func (c *Client) call(ctx context.Context, method, path string, body any) ([]byt
 	x.Header = interesting(resp.Header)
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, c.maxBody+1))
 	finish()
-	x.ResponseBody = keep(c.mask(answer))
+	x.ResponseBody = c.keep(answer)
 	x.ResponseSize = int64(len(answer))
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		// The status decides even when the body broke off.
@@ -392,7 +395,7 @@ func (c *Client) call(ctx context.Context, method, path string, body any) ([]byt
 // refusal turns a status other than 2xx into a typed error.
 func (c *Client) refusal(x Exchange, resp *http.Response, body []byte) error {
 	e := &CallError{Exchange: x}
-	scimErr := ParseError(resp.StatusCode, []byte(c.mask(body)))
+	scimErr := ParseError(resp.StatusCode, []byte(strings.ReplaceAll(string(body[:min(len(body), keepMembers)]), c.token.text, redacted)))
 	e.Err = scimErr
 	write := x.Method != http.MethodGet
 	switch s := resp.StatusCode; {

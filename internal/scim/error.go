@@ -71,7 +71,7 @@ func ParseError(status int, body []byte) *Error {
 			}
 			return ""
 		}
-		e.ScimType = clip(get("scimType"), 40)
+		e.ScimType = clip(oneLine(get("scimType")), 40)
 		e.Detail = get("detail", "message", "error_description", "errorMessage", "title")
 		if e.Detail == "" {
 			_, v, _ := lookup(m, "error")

@@ -1,7 +1,6 @@
 package scim
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -152,12 +151,12 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// keep is a body's beginning as text.
-func keep(s string) string {
-	if len(s) <= keepBody {
-		return s
-	}
-	return clip(s, keepBody)
+// keep is a body's beginning as text, without secrets.
+func (c *Client) keep(b []byte) string {
+	// Masking more than could be kept is wasted on a list of members; the
+	// margin lets a secret that lies across the cut be seen whole.
+	b = b[:min(len(b), keepMembers)]
+	return clip(c.mask(b), keepBody)
 }
 
 // mask writes a body without secrets: the token's text, and the values of
@@ -167,12 +166,14 @@ func (c *Client) mask(b []byte) string {
 	if c.token.text != "" && strings.Contains(s, c.token.text) {
 		s = strings.ReplaceAll(s, c.token.text, redacted)
 	}
-	if len(s) > keepMembers || !strings.Contains(strings.ToLower(s), "password") {
+	if !strings.Contains(strings.ToLower(s), "password") {
 		return s
 	}
 	var v any
 	if decodeExact([]byte(s), &v) != nil {
-		return s
+		// Cut off or not JSON, yet with the word in it: keep none of it rather
+		// than guess where the secret ends.
+		return "[" + strconv.Itoa(len(b)) + " bytes not shown: they may hold a password]"
 	}
 	if !maskPasswords(v) {
 		return s
@@ -214,6 +215,3 @@ func maskPasswords(v any) bool {
 	}
 	return hit
 }
-
-// compile-time promise that errors marshal as the RFC says
-var _ json.Marshaler = (*Error)(nil)
