@@ -21,7 +21,7 @@ type Request struct {
 	ResponseType string        `json:"responseType"`
 	RetryAfter   string        `json:"retryAfter,omitempty"`
 	Response     string        `json:"response"`
-	Duration     time.Duration `json:"duration"`
+	Duration     time.Duration `json:"durationNs"`
 	Fault        string        `json:"fault,omitempty"` // which fault shaped the answer
 }
 

@@ -139,4 +139,3 @@ func resourceTypes(base string) []map[string]any {
 		kind("Group", "/Groups", urnGroup),
 	}
 }
-

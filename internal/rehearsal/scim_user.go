@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -134,7 +136,7 @@ func toString(v any) (string, bool) {
 	case bool:
 		return fmt.Sprint(x), true
 	case float64:
-		return strings.TrimSuffix(fmt.Sprintf("%f", x), ".000000"), true
+		return strconv.FormatFloat(x, 'f', -1, 64), true
 	}
 	return "", false
 }
@@ -707,6 +709,9 @@ func (s *Site) changeUser(method, dirID, id string, body []byte, proj *projectio
 
 // replaceUser gives a record new data and lets a changed address do what it does to the account (A.8).
 func (s *Site) replaceUser(d *directory, u *userRecord, data UserData) error {
+	if reflect.DeepEqual(u.UserData, data) {
+		return nil
+	}
 	if err := s.clash(d, u, &data); err != nil {
 		return err
 	}

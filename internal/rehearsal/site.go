@@ -59,6 +59,7 @@ type Site struct {
 
 	faults  faultBox
 	journal journal
+	pages   pages
 	handler http.Handler
 
 	closing  chan struct{}
@@ -115,6 +116,7 @@ func New(cfg Config) (*Site, error) {
 		st.switches = *cfg.Switches
 	}
 	s.st = st
+	s.pages = loadPages()
 	s.handler = s.routes()
 	if cfg.StateFile != "" {
 		s.dirty = true

@@ -21,6 +21,8 @@ type state struct {
 	accounts       []*account
 	accountByID    map[string]*account
 	accountByEmail map[string]*account // lower-cased address; the whole platform
+	// accountByImmutable may hold stale entries: compare immutableID.
+	accountByImmutable map[string]*account
 
 	orgGroups map[string]*orgGroup // by lower-cased name
 	products  []*product
@@ -193,9 +195,13 @@ func (st *state) reindex() {
 	st.logins = map[string]*pendingLogin{}
 	st.accountByID = map[string]*account{}
 	st.accountByEmail = map[string]*account{}
+	st.accountByImmutable = map[string]*account{}
 	for _, a := range st.accounts {
 		st.accountByID[a.id] = a
 		st.accountByEmail[fold(a.email)] = a
+		if a.immutableID != "" {
+			st.accountByImmutable[a.immutableID] = a
+		}
 	}
 }
 
