@@ -15,16 +15,13 @@
 package authn
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"sync/atomic"
 	"time"
 
-	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/directory"
-	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/store"
 )
 
@@ -110,69 +107,3 @@ func orDefault[T int | time.Duration](v, def T) T {
 	}
 	return v
 }
-
-// Origin is where a request to prove something comes from.
-type Origin struct {
-	// Address is the client's IP address, without port, as found behind trusted proxies.
-	Address   string
-	UserAgent string
-	// Correlation ties together everything that one request caused.
-	Correlation string
-	// Device is the long-lived token of a browser in which somebody signed in before (see
-	// Session.Device); "" if it has none. It proves nothing, but others' failures don't slow
-	// down a browser that the person is known by.
-	Device string
-}
-
-// Attempt is one try to sign in.
-type Attempt struct {
-	// Login is an e-mail address or user name.
-	Login    string
-	Password keys.Secret
-	// Replace is the session token that the browser holds, or "". It ends with a success, so
-	// that nobody can plant a session in another's browser.
-	Replace string
-	// ApplicationID is the application that the person is on the way to, for the event; or "".
-	ApplicationID string
-	Origin
-}
-
-// Factor is one proof that a session rests on.
-type Factor struct {
-	// Method is an authentication method reference of RFC 8176; "pwd" for a password.
-	Method string    `json:"method"`
-	At     time.Time `json:"at"`
-}
-
-// Session is a signed-in person in one browser.
-type Session struct {
-	ID   string
-	User directory.User
-	// Factors are the proofs given at AuthenticatedAt.
-	Factors []Factor
-	// AuthenticatedAt is when the person last proved who they are; a repeated sign-in moves it.
-	AuthenticatedAt time.Time
-	CreatedAt       time.Time
-	// SeenAt is when the session was last used, to the minute.
-	SeenAt time.Time
-	// ExpiresAt is the end that use doesn't move.
-	ExpiresAt time.Time
-	Address   string
-	UserAgent string
-	// Device is set by a sign-in in a browser that wasn't known yet: the token by which it
-	// shall be known, to be kept there for a year and passed in Origin.Device.
-	Device keys.Secret
-}
-
-// Actor returns the person as who acts from address under a correlation id.
-func (s Session) Actor(address, correlation string) access.Actor {
-	return personActor(s.User, address, correlation)
-}
-
-func personActor(u directory.User, address, correlation string) access.Actor {
-	return access.Actor{Kind: access.Person, ID: string(u.ID), Name: u.Email, Role: u.Role, Address: address, Correlation: correlation}
-}
-
-// Run writes when sessions and API keys were last used, every few seconds until ctx ends, and
-// once more then.
-func (a *Authn) Run(ctx context.Context) error { return a.seen.run(ctx, a) }
