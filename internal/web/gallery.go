@@ -79,10 +79,19 @@ func Gallery(prefix string) http.Handler {
 		return Render(w, r, http.StatusOK, galleryApplication(p, prefix))
 	})
 	page("/activity", func(w http.ResponseWriter, r *http.Request) error {
-		SetFlash(w, r, OK, "Provisioning was resumed. 12 changes are on their way.")
 		p := console(w, r, "Activity", "activity")
-		p.Flash = []Message{{OK, "Provisioning was resumed. 12 changes are on their way."}}
 		return Render(w, r, http.StatusOK, galleryActivity(p, now()))
+	})
+	page("/resumed", func(w http.ResponseWriter, r *http.Request) error {
+		SetFlash(w, r, OK, "Provisioning was resumed. 12 changes are on their way.")
+		Redirect(w, r, prefix+"/activity")
+		return nil
+	})
+	page("/drawer", func(w http.ResponseWriter, r *http.Request) error {
+		if !IsHTMX(r) {
+			return problem.New(problem.NotFound, "This is a part of a page.")
+		}
+		return Render(w, r, http.StatusOK, Banner{Level: Warn, Text: "The target refused the new name.", Detail: "Make a new group and move its members, as an act of its own."})
 	})
 	page("/confirm", func(w http.ResponseWriter, r *http.Request) error {
 		p := console(w, r, "Delete Atlassian Cloud", "applications")

@@ -141,6 +141,8 @@
     each("[aria-busy=true]", (b) => b.removeAttribute("aria-busy"));
   });
   on("change", "form[data-submit-on-change] select", (select) => select.form.requestSubmit());
+  // htmx can't tell a list's change from that of the search box, which comes late, on blur.
+  on("change", "form.filters[hx-get] select", (select) => select.form.dispatchEvent(new Event("filter")));
 
   // Fields that only matter while another has a value: data-when="name=value".
   const applyWhen = (part) => {
