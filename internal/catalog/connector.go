@@ -1,7 +1,7 @@
 package catalog
 
 import (
-	"errors"
+	"fmt"
 	"regexp"
 )
 
@@ -190,38 +190,32 @@ type Field struct {
 	Wrong    []string `yaml:"wrong"`
 }
 
-// Check is one pattern with its warning. Exactly one of Match and Avoid is set.
+// Check is one pattern (RE2 syntax) with its warning. Exactly one of Match and Avoid is set.
 type Check struct {
 	// Match must be found in the value; Avoid must not.
-	Match Pattern `yaml:"match"`
-	Avoid Pattern `yaml:"avoid"`
+	Match string `yaml:"match"`
+	Avoid string `yaml:"avoid"`
 	// Warning is a sentence for the person: what looks wrong and what to do.
 	Warning string `yaml:"warning"`
+
+	re *regexp.Regexp // of whichever is set; compiled when the file is loaded
 }
 
-// Pattern is a regular expression (RE2 syntax), compiled when the file is loaded.
-type Pattern struct {
-	text string
-	re   *regexp.Regexp // nil if text is not an expression; Load refuses that
-	err  error
-}
+// maxPattern is the longest pattern, in bytes.
+const maxPattern = 512
 
-// UnmarshalText compiles the pattern. A faulty one is reported by Load, with its place.
-func (p *Pattern) UnmarshalText(text []byte) error {
-	p.text = string(text)
-	if len(text) > 512 {
-		p.err = errors.New("is longer than 512 bytes")
-		return nil
+func (c *Check) compile() error {
+	pattern := c.Match + c.Avoid
+	if len(pattern) > maxPattern {
+		return fmt.Errorf("is longer than %d bytes", maxPattern)
 	}
-	p.re, p.err = regexp.Compile(p.text)
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return err
+	}
+	c.re = re
 	return nil
 }
-
-// String returns the pattern's text, or "" if it is not set.
-func (p Pattern) String() string { return p.text }
-
-// Set reports whether there is a pattern.
-func (p Pattern) Set() bool { return p.text != "" }
 
 // Warnings returns what looks wrong with value for this product, or nil. They are advice: a
 // value with warnings may be saved. An empty value gives none.
@@ -231,9 +225,7 @@ func (f *Field) Warnings(value string) []string {
 	}
 	var out []string
 	for _, c := range f.Checks {
-		switch {
-		case c.Match.re != nil && !c.Match.re.MatchString(value),
-			c.Avoid.re != nil && c.Avoid.re.MatchString(value):
+		if c.re != nil && c.re.MatchString(value) == (c.Avoid != "") {
 			out = append(out, c.Warning)
 		}
 	}

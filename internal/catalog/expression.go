@@ -148,8 +148,12 @@ func expressionError(expr string, iss *cel.Issues) error {
 	if list := iss.Errors(); len(list) > 0 {
 		e.Message = list[0].Message
 		if loc := list[0].Location; loc != nil && loc.Line() > 0 {
-			e.Line, e.Column = loc.Line(), loc.Column()+1
+			e.Line, e.Column = loc.Line(), max(loc.Column()+1, 1)
 		}
+	}
+	if strings.HasPrefix(e.Message, "Syntax error") {
+		// The list of what could follow is long and means nothing to an administrator.
+		e.Message, _, _ = strings.Cut(e.Message, " expecting ")
 	}
 	if rest, ok := strings.CutPrefix(e.Message, "undeclared reference to '"); ok {
 		name, more, _ := strings.Cut(rest, "'")
@@ -302,7 +306,10 @@ func fromCEL(v ref.Val) (any, Action, error) {
 		return listFromCEL(l)
 	}
 	x, err := scalarFromCEL(v)
-	return x, Set, err
+	if err != nil {
+		return nil, Leave, err
+	}
+	return x, Set, nil
 }
 
 func scalarFromCEL(v ref.Val) (any, error) {

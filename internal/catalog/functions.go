@@ -59,7 +59,7 @@ func textFunctions() []cel.EnvOption {
 			return substring(s, number(a[0]), number(a[0])+1)
 		}},
 		{"substring", []*cel.Type{num}, str, func(s string, a []ref.Val) (any, error) {
-			return substring(s, number(a[0]), utf8.RuneCountInString(s))
+			return substring(s, number(a[0]), max(number(a[0]), utf8.RuneCountInString(s)))
 		}},
 		{"substring", []*cel.Type{num, num}, str, func(s string, a []ref.Val) (any, error) {
 			return substring(s, number(a[0]), number(a[1]))

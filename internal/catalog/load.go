@@ -279,16 +279,19 @@ func (k *checker) quirks(path string, list []Quirk, refs map[string]bool) {
 
 // checks verifies the shape of a list of patterns.
 func (k *checker) checks(path string, list []Check) {
-	for i, c := range list {
+	for i := range list {
+		c := &list[i]
 		p := fmt.Sprintf("%s[%d]", path, i)
-		if c.Match.Set() == c.Avoid.Set() {
+		place := p + ".match"
+		switch {
+		case (c.Match == "") == (c.Avoid == ""):
 			k.bad(p, "give exactly one of match and avoid")
+			continue
+		case c.Avoid != "":
+			place = p + ".avoid"
 		}
-		if err := c.Match.err; err != nil {
-			k.bad(p+".match", "%v", err)
-		}
-		if err := c.Avoid.err; err != nil {
-			k.bad(p+".avoid", "%v", err)
+		if err := c.compile(); err != nil {
+			k.bad(place, "%v", err)
 		}
 		k.text(p+".warning", c.Warning, 300)
 	}
@@ -425,7 +428,7 @@ func (k *checker) scim(s *SCIM, refs map[string]bool) {
 		}
 		k.checks("scim.groups.reserved", g.Reserved)
 		for i, c := range g.Reserved {
-			if c.Match.Set() {
+			if c.Match != "" {
 				k.bad(fmt.Sprintf("scim.groups.reserved[%d]", i), "use avoid")
 			}
 		}
