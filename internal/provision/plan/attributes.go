@@ -364,11 +364,11 @@ func (w wants) operations(have scim.Resource, diffs []diff) ([]scim.Operation, e
 			ops = append(ops, scim.Operation{Op: scim.PatchRemove, Path: p.String()})
 			continue
 		}
+		op := scim.PatchReplace
+		if scim.Empty(old) || !exact {
+			op = scim.PatchAdd
+		}
 		if d.path.Filter == nil {
-			op := scim.PatchReplace
-			if scim.Empty(old) || !exact {
-				op = scim.PatchAdd
-			}
 			ops = append(ops, scim.Operation{Op: op, Path: d.text, Value: d.value})
 			continue
 		}
@@ -378,7 +378,7 @@ func (w wants) operations(have scim.Resource, diffs []diff) ([]scim.Operation, e
 			continue
 		}
 		if _, ok := slot.Get(have); ok {
-			ops = append(ops, scim.Operation{Op: scim.PatchReplace, Path: d.text, Value: d.value})
+			ops = append(ops, scim.Operation{Op: op, Path: d.text, Value: d.value})
 			continue
 		}
 		if merged == nil {
