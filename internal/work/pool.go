@@ -188,12 +188,16 @@ func (p *Pool) fill(ctx, handlers context.Context, k *kind, wg *sync.WaitGroup) 
 	}); err != nil {
 		return err
 	}
-	// No scope is always the first.
+	// No scope is always served first.
 	rand.Shuffle(len(waiting), func(i, j int) { waiting[i], waiting[j] = waiting[j], waiting[i] })
 	for i, scope := range waiting {
 		now := p.now()
 		// Each scope gets a fair part of what is free, the last ones what the others left.
 		n := (free + len(waiting) - i - 1) / (len(waiting) - i)
+		limit := n
+		if k.opts.PerScope != nil {
+			limit = k.opts.PerScope(scope)
+		}
 		p.mu.Lock()
 		if till, ok := p.held[scope]; ok {
 			if now.Before(till) {
@@ -203,7 +207,7 @@ func (p *Pool) fill(ctx, handlers context.Context, k *kind, wg *sync.WaitGroup) 
 			}
 		}
 		if k.opts.PerScope != nil {
-			n = min(n, k.opts.PerScope(scope)-k.scopes[scope])
+			n = min(n, limit-k.scopes[scope])
 		}
 		p.mu.Unlock()
 		if n <= 0 {

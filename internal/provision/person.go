@@ -1,0 +1,314 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/audit"
+	"github.com/latchkey-idp/latchkey/internal/catalog"
+	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/provision/plan"
+	"github.com/latchkey-idp/latchkey/internal/scim"
+	"github.com/latchkey-idp/latchkey/internal/store"
+	"github.com/latchkey-idp/latchkey/internal/work"
+)
+
+// person is one user at one application: what should be, and what is.
+type person struct {
+	want  plan.Person
+	state plan.PersonState
+	link  Link
+	// why says in words what decides about access; via are the groups that grant it.
+	why string
+	via []directory.Group
+}
+
+// loadPerson reads what should be and what is remembered.
+func loadPerson(tx *store.Tx, t *target, id directory.UserID) (person, error) {
+	o := object{t.app.ID, scim.User, string(id)}
+	link, err := getLink(tx, o)
+	if err != nil {
+		return person{}, err
+	}
+	p := person{link: link}
+	standing, err := app.StandingOf(tx, t.app.ID, id)
+	switch {
+	case problem.Is(err, problem.NotFound):
+		p.want = plan.Person{ID: string(id), Label: link.Name, Want: plan.Gone}
+		p.why = "deleted from the directory"
+	case err != nil:
+		return p, err
+	default:
+		p.link.Name = standing.User.Name()
+		p.want = plan.Person{ID: string(id), Label: standing.User.Name()}
+		if err := p.decide(t, standing); err != nil {
+			return p, err
+		}
+	}
+	p.state = plan.PersonState{Known: link.Known, Linked: link.Linked, Remote: link.RemoteID, Resource: link.Snapshot, Matches: 1}
+	if !link.Linked && link.RemoteID != "" {
+		if p.state.ClaimedBy, err = claimedBy(tx, o, link.RemoteID); err != nil {
+			return p, err
+		}
+	}
+	if p.want.Want == plan.Gone && link.RemoteID != "" {
+		p.state.Groups, err = managedGroups(tx, t.app.ID, link.RemoteID)
+	}
+	return p, err
+}
+
+// decide works out whether the person should have an account, and what it should hold.
+func (p *person) decide(t *target, s app.Standing) error {
+	switch {
+	case s.User.State == directory.Staged:
+		p.want.Want, p.why = plan.Leave, "staged: not active yet"
+		return nil
+	case s.User.State != directory.Active:
+		p.want.Want, p.why = plan.Gone, "suspended"
+		return nil
+	case len(s.Via) == 0:
+		p.want.Want, p.why = plan.Gone, "in none of the application's groups"
+		return nil
+	}
+	p.want.Want, p.why = plan.Present, "member of "+s.Via[0].Name
+	p.via = s.Via
+	who := s.Person()
+	var err error
+	p.want.Attributes, err = t.mapping.Apply(&who)
+	if blocked, ok := errors.AsType[*catalog.BlockedError](err); ok {
+		// What is missing is in Attributes.Missing, and plan says so.
+		if len(p.want.Attributes.Missing) == 0 {
+			p.want.Attributes.Missing = []string{blocked.Error()}
+		}
+		err = nil
+	}
+	return err
+}
+
+// managedGroups returns the groups that we manage at the target and that hold the account.
+func managedGroups(tx *store.Tx, id app.ID, remoteUser string) ([]plan.Ref, error) {
+	return store.All(tx, func(r store.Row) (plan.Ref, error) {
+		ref := plan.Ref{Type: scim.Group}
+		err := r.Scan(&ref.ID, &ref.Label, &ref.Remote)
+		return ref, err
+	}, `SELECT l.object_id, l.object_name, l.remote_id FROM link_members m
+		JOIN links l ON l.application_id = m.application_id AND l.object_kind = 'group' AND l.object_id = m.group_id
+		JOIN bindings b ON b.application_id = l.application_id AND b.group_id = l.object_id
+		WHERE m.application_id = $1 AND m.remote_user_id = $2 AND l.linked
+		ORDER BY l.object_id`, string(id), remoteUser)
+}
+
+// maxSteps bounds the steps of one run; a plan that needs more is wrong, or the target doesn't
+// keep what it is told.
+const maxSteps = 40
+
+// syncPerson brings one account to what it should be, step by step, each acknowledged durably
+// before the next.
+func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o object) error {
+	var p person
+	if err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		p, err = loadPerson(tx, t, directory.UserID(o.id))
+		return err
+	}); err != nil {
+		return err
+	}
+	run := &run{e: e, lease: l, t: t, o: o, link: &p.link}
+	for range maxSteps {
+		steps := plan.ForPerson(p.want, p.state, t.abilities)
+		if len(steps) == 0 {
+			return run.rest(ctx, p.restStatus(), p.restReason())
+		}
+		step := steps[0]
+		switch step.Kind {
+		case plan.Blocked:
+			return run.block(ctx, step)
+		case plan.Lookup, plan.Read:
+			hits, err := run.look(ctx, step)
+			if err != nil {
+				return err
+			}
+			was := p.state
+			p.state = p.state.Seen(hits...)
+			if len(hits) == 1 && !p.state.Linked {
+				if err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+					p.state.ClaimedBy, err = claimedBy(tx, o, hits[0].ID())
+					return err
+				}); err != nil {
+					return err
+				}
+			}
+			p.state.Groups = was.Groups
+			continue
+		}
+		if step.Kind == plan.Create && p.link.Known != plan.Doubtful {
+			// If the answer is lost the next run looks the account up in place of making a second.
+			if err := run.intend(ctx); err != nil {
+				return err
+			}
+		}
+		answer, ex, err := run.send(ctx, step)
+		if scim.ClassOf(err) == scim.NotFound && step.Kind != plan.Create {
+			if step.Kind == plan.RemoveMembers || step.Kind == plan.Deleted {
+				// The group, the member or the account is gone already: that is what was asked for.
+				answer, err = nil, nil
+			} else {
+				if err := run.vanished(ctx, step, ex); err != nil {
+					return err
+				}
+				p.state = plan.PersonState{Known: plan.Absent}
+				continue
+			}
+		}
+		if scim.ClassOf(err) == scim.Conflict && step.Kind == plan.Create && !run.conflicted {
+			// Somebody made the account between our look-up and now.
+			run.conflicted = true
+			p.state = plan.PersonState{Known: plan.Unknown}
+			continue
+		}
+		if err != nil {
+			return run.failed(ctx, step, ex, err)
+		}
+		next := p.state.After(step, answer)
+		rest := len(plan.ForPerson(p.want, next, t.abilities)) == 0
+		err = run.ack(ctx, step, ex, rest, p.restStatus(), func(tx *store.Tx) error {
+			p.link.Known, p.link.Linked, p.link.RemoteID, p.link.Snapshot = next.Known, next.Linked, next.Remote, next.Resource
+			switch step.Kind {
+			case plan.RemoveMembers:
+				return removeMembers(tx, o.app, step.On.ID, []string{p.state.Remote})
+			case plan.Adopt, plan.Create, plan.Reactivate:
+				return e.wantGroupsOf(tx, t, directory.UserID(o.id), l.Cause)
+			case plan.Deleted:
+				_, err := tx.Exec(`DELETE FROM link_members WHERE application_id = $1 AND remote_user_id = $2`, string(o.app), p.state.Remote)
+				return err
+			}
+			return nil
+		})
+		if err != nil || rest {
+			return err
+		}
+		p.state = next
+	}
+	return work.Park(fmt.Sprintf("After %d steps the account is still not as it should be. The target may not keep what it is told: look at the last events.", maxSteps))
+}
+
+// wantGroupsOf asks for the bound groups of a person whose account has just come to be.
+func (e *Engine) wantGroupsOf(tx *store.Tx, t *target, id directory.UserID, cause string) error {
+	if !t.abilities.ManageGroups {
+		return nil
+	}
+	via, err := app.Entitled(tx, t.app.ID, id)
+	if err != nil {
+		return err
+	}
+	for _, g := range via {
+		if err := e.want(tx, object{t.app.ID, scim.Group, string(g.ID)}, team, cause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *person) restStatus() LinkStatus {
+	switch p.want.Want {
+	case plan.Present:
+		return LinkSynced
+	case plan.Gone:
+		return LinkInactive
+	default:
+		return LinkPending
+	}
+}
+
+func (p *person) restReason() string {
+	if p.want.Want == plan.Present {
+		return ""
+	}
+	return p.why
+}
+
+// personEvents are the types of event by step.
+var personEvents = map[plan.Kind]audit.Type{
+	plan.Lookup: audit.UserLookupProvision, plan.Read: audit.UserLookupProvision, plan.Adopt: audit.UserLookupProvision,
+	plan.Create: audit.UserCreateProvision, plan.Update: audit.UserUpdateProvision, plan.Reactivate: audit.UserUpdateProvision,
+	plan.Deactivated: audit.UserDeprovision, plan.Deleted: audit.UserDeleteProvision,
+	plan.AddMembers: audit.GroupUpdateProvision, plan.RemoveMembers: audit.GroupUpdateProvision,
+}
+
+var groupEvents = map[plan.Kind]audit.Type{
+	plan.Lookup: audit.GroupLookupProvision, plan.Read: audit.GroupLookupProvision, plan.Adopt: audit.GroupLookupProvision,
+	plan.Create: audit.GroupCreateProvision, plan.Update: audit.GroupUpdateProvision, plan.Deleted: audit.GroupDeleteProvision,
+	plan.AddMembers: audit.GroupUpdateProvision, plan.RemoveMembers: audit.GroupUpdateProvision,
+}
+
+func eventType(o object, s plan.Step) audit.Type {
+	types := personEvents
+	if o.kind == scim.Group {
+		types = groupEvents
+	}
+	if t, ok := types[s.Kind]; ok {
+		return t
+	}
+	return types[plan.Update]
+}
+
+// sentence tells a step for people.
+func sentence(s plan.Step, label, appLabel string) string {
+	switch s.Kind {
+	case plan.Lookup, plan.Read:
+		return fmt.Sprintf("%s was looked up at %s.", label, appLabel)
+	case plan.Adopt:
+		return fmt.Sprintf("%s exists at %s already and was taken over.", label, appLabel)
+	case plan.Create:
+		return fmt.Sprintf("%s was created at %s.", label, appLabel)
+	case plan.Reactivate:
+		return fmt.Sprintf("%s was made active again at %s.", label, appLabel)
+	case plan.Deactivated:
+		return fmt.Sprintf("%s was deactivated at %s.", label, appLabel)
+	case plan.Deleted:
+		return fmt.Sprintf("%s was deleted at %s.", label, appLabel)
+	case plan.AddMembers:
+		return fmt.Sprintf("%s joined group %s at %s.", people(s.Members), s.On.Label, appLabel)
+	case plan.RemoveMembers:
+		return fmt.Sprintf("%s left group %s at %s.", people(s.Members), s.On.Label, appLabel)
+	}
+	var what []string
+	for _, c := range s.Changes {
+		what = append(what, c.Path)
+	}
+	slices.Sort(what)
+	if len(what) == 0 {
+		return fmt.Sprintf("%s was updated at %s.", label, appLabel)
+	}
+	return fmt.Sprintf("%s was updated at %s: %s.", label, appLabel, joinWords(what))
+}
+
+func people(members []plan.Ref) string {
+	switch len(members) {
+	case 0:
+		return "Nobody"
+	case 1:
+		if members[0].Label != "" {
+			return members[0].Label
+		}
+		return "1 person"
+	}
+	return fmt.Sprintf("%d people", len(members))
+}
+
+func joinWords(words []string) string {
+	if len(words) > 6 {
+		words = append(slices.Clone(words[:5]), fmt.Sprintf("%d more", len(words)-5))
+	}
+	out := ""
+	for i, w := range words {
+		if i > 0 {
+			out += ", "
+		}
+		out += w
+	}
+	return out
+}

@@ -1,0 +1,383 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/audit"
+	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/provision/plan"
+	"github.com/latchkey-idp/latchkey/internal/scim"
+	"github.com/latchkey-idp/latchkey/internal/store"
+	"github.com/latchkey-idp/latchkey/internal/work"
+)
+
+// sync is the handler of laneSync.
+func (e *Engine) sync(ctx context.Context, l work.Lease) error {
+	o, err := parseObject(l.Key)
+	if err != nil {
+		return work.Park(err.Error())
+	}
+	t, err := e.target(ctx, o.app)
+	if problem.Is(err, problem.NotFound) {
+		return nil // the application is gone, and with it all that was wanted
+	}
+	if err != nil {
+		return err
+	}
+	switch t.app.SCIM.Status {
+	case app.Active:
+	case app.Paused, app.Stopped:
+		return work.Hold(5*time.Second, "Provisioning is "+string(t.app.SCIM.Status)+".")
+	default:
+		return nil
+	}
+	if t.client == nil {
+		return work.Hold(5*time.Second, "Base URL or token is missing.")
+	}
+	if o.kind == scim.Group {
+		return e.syncTeam(ctx, l, t, o)
+	}
+	return e.syncPerson(ctx, l, t, o)
+}
+
+// run is one run of one lane.
+type run struct {
+	e     *Engine
+	lease work.Lease
+	t     *target
+	o     object
+	link  *Link
+
+	conflicted bool
+}
+
+// call sends one request within the target's budget.
+func (r *run) call(ctx context.Context, send func() (scim.Exchange, error)) (scim.Exchange, error) {
+	if err := r.t.wait(ctx, r.e.Now()); err != nil {
+		return scim.Exchange{}, err
+	}
+	ex, err := send()
+	switch scim.ClassOf(err) {
+	case scim.Throttled, scim.Temporary, scim.Unauthorized:
+	default:
+		r.t.good(r.e.Now())
+	}
+	return ex, err
+}
+
+// look carries out a Lookup or Read and returns full resources.
+func (r *run) look(ctx context.Context, step plan.Step) ([]scim.Resource, error) {
+	c := r.t.client
+	if step.Kind == plan.Read {
+		var hit scim.Resource
+		ex, err := r.call(ctx, func() (ex scim.Exchange, err error) {
+			hit, ex, err = c.Get(ctx, r.o.kind, step.On.Remote)
+			return ex, err
+		})
+		switch {
+		case scim.ClassOf(err) == scim.NotFound:
+			return nil, r.vanished(ctx, step, ex)
+		case err != nil:
+			return nil, r.failed(ctx, step, ex, err)
+		}
+		return []scim.Resource{hit}, nil
+	}
+	for _, m := range step.Match {
+		var hits []scim.Resource
+		ex, err := r.call(ctx, func() (ex scim.Exchange, err error) {
+			hits, ex, err = c.Find(ctx, r.o.kind, m.Filter())
+			return ex, err
+		})
+		if err != nil {
+			return nil, r.failed(ctx, step, ex, err)
+		}
+		if len(hits) > 0 {
+			return hits, nil
+		}
+	}
+	return nil, nil
+}
+
+// send carries out a step that writes.
+func (r *run) send(ctx context.Context, s plan.Step) (answer scim.Resource, ex scim.Exchange, err error) {
+	if s.Method == "" {
+		return nil, scim.Exchange{}, nil
+	}
+	c := r.t.client
+	ex, err = r.call(ctx, func() (ex scim.Exchange, err error) {
+		switch s.Method {
+		case http.MethodPost:
+			answer, ex, err = c.Create(ctx, s.On.Type, s.Body)
+		case http.MethodPut:
+			answer, ex, err = c.Replace(ctx, s.On.Type, s.On.Remote, s.Body)
+		case http.MethodPatch:
+			answer, ex, err = c.Patch(ctx, s.On.Type, s.On.Remote, s.Patch())
+		case http.MethodDelete:
+			ex, err = c.Delete(ctx, s.On.Type, s.On.Remote)
+		default:
+			err = fmt.Errorf("provision: step %s has method %q", s.Kind, s.Method)
+		}
+		return ex, err
+	})
+	return answer, ex, err
+}
+
+// intend notes durably that a create is about to be sent.
+func (r *run) intend(ctx context.Context) error {
+	r.link.Known, r.link.Status, r.link.Reason = plan.Doubtful, LinkPending, ""
+	r.link.RemoteID, r.link.Linked, r.link.Snapshot = "", false, nil
+	return r.store(ctx, func(tx *store.Tx) error { return r.link.save(tx, r.e.Now()) })
+}
+
+// store writes in one transaction. The context that ends at shutdown must not keep an answer
+// that has come from being noted.
+func (r *run) store(ctx context.Context, fn func(*store.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return r.e.DB.Update(ctx, fn)
+}
+
+// ack notes a step that the target acknowledged: link and event, and with the last step the
+// lane's end, in one transaction.
+func (r *run) ack(ctx context.Context, s plan.Step, ex scim.Exchange, rest bool, status LinkStatus, more func(*store.Tx) error) error {
+	now := r.e.Now()
+	before := *r.link
+	err := r.store(ctx, func(tx *store.Tx) error {
+		*r.link = before // the function may run again
+		if err := more(tx); err != nil {
+			return err
+		}
+		r.link.Reason = ""
+		r.link.Status = LinkPending
+		if rest {
+			r.link.Status, r.link.SyncedAt = status, now
+			r.link.Approved = false
+		}
+		if err := r.link.save(tx, now); err != nil {
+			return err
+		}
+		if _, err := audit.Record(tx, now, r.event(s, ex, audit.Success, sentence(s, r.label(), r.t.app.Label))); err != nil {
+			return err
+		}
+		if rest {
+			return r.lease.Done(tx)
+		}
+		return nil
+	})
+	if errors.Is(err, work.ErrLost) {
+		return r.lost(ctx, s, ex)
+	}
+	return err
+}
+
+// lost tells a step that was acknowledged after the lane was taken away: what it did is told,
+// and what is remembered of the object is not trusted.
+func (r *run) lost(ctx context.Context, s plan.Step, ex scim.Exchange) error {
+	now := r.e.Now()
+	return errors.Join(work.ErrLost, r.store(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Exec(`UPDATE links SET known = $1 WHERE application_id = $2 AND object_kind = $3 AND object_id = $4`,
+			string(plan.Doubtful), string(r.o.app), kindName(r.o.kind), r.o.id); err != nil {
+			return err
+		}
+		_, err := audit.Record(tx, now, r.event(s, ex, audit.Success, sentence(s, r.label(), r.t.app.Label)))
+		return err
+	}))
+}
+
+// rest notes that nothing is left to do.
+func (r *run) rest(ctx context.Context, status LinkStatus, reason string) error {
+	now := r.e.Now()
+	return r.store(ctx, func(tx *store.Tx) error {
+		// Nothing is remembered of who never was there.
+		if r.link.stored || r.link.Linked || status == LinkSynced {
+			if r.link.Status != status || r.link.Reason != reason {
+				r.link.SyncedAt = now
+			}
+			r.link.Status, r.link.Reason = status, reason
+			if err := r.link.save(tx, now); err != nil {
+				return err
+			}
+		}
+		return r.lease.Done(tx)
+	})
+}
+
+// block notes why nothing can be sent, and parks the lane until something changes.
+func (r *run) block(ctx context.Context, s plan.Step) error {
+	now := r.e.Now()
+	err := r.store(ctx, func(tx *store.Tx) error {
+		told := r.link.Status == LinkBlocked && r.link.Reason == s.Reason
+		r.link.Status, r.link.Reason = LinkBlocked, s.Reason
+		if err := r.link.save(tx, now); err != nil || told {
+			return err
+		}
+		e := r.event(s, scim.Exchange{}, audit.Failure, fmt.Sprintf("%s is blocked at %s: %s", r.label(), r.t.app.Label, s.Reason))
+		e.Detail["code"] = s.Code
+		if s.Alternative != "" {
+			e.Detail["alternative"] = s.Alternative
+		}
+		_, err := audit.Record(tx, now, e)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return work.Park(s.Reason)
+}
+
+// vanished notes that an object which was there isn't any more.
+func (r *run) vanished(ctx context.Context, s plan.Step, ex scim.Exchange) error {
+	now := r.e.Now()
+	return r.store(ctx, func(tx *store.Tx) error {
+		r.link.Known, r.link.RemoteID, r.link.Linked, r.link.Snapshot = plan.Absent, "", false, nil
+		r.link.Status = LinkPending
+		if err := r.link.save(tx, now); err != nil {
+			return err
+		}
+		if r.o.kind == scim.Group {
+			if err := setMembers(tx, r.o.app, r.o.id, nil); err != nil {
+				return err
+			}
+		}
+		_, err := audit.Record(tx, now, r.event(plan.Step{Kind: plan.Read, On: s.On}, ex, audit.Failure,
+			fmt.Sprintf("%s is no longer at %s; somebody deleted it there.", r.label(), r.t.app.Label)))
+		return err
+	})
+}
+
+// failed decides what to do about a request that failed, and notes it.
+func (r *run) failed(ctx context.Context, s plan.Step, ex scim.Exchange, cause error) error {
+	var call *scim.CallError
+	if !errors.As(cause, &call) {
+		return cause // a hold, or the program is ending
+	}
+	if ctx.Err() != nil && call.Class == scim.Temporary && call.Exchange.Status == 0 && !call.Uncertain {
+		return cause
+	}
+	now := r.e.Now()
+	reason, result := r.consequence(now, s, call)
+	status := LinkFailed
+	if call.Class == scim.Throttled || call.Class == scim.Temporary || call.Class == scim.Unauthorized {
+		status = LinkPending
+	}
+	err := r.store(ctx, func(tx *store.Tx) error {
+		r.link.Status, r.link.Reason = status, reason
+		if call.Uncertain {
+			r.link.Known = plan.Doubtful
+		} else if s.Kind == plan.Create {
+			r.link.Known = plan.Unknown
+		}
+		if r.link.stored || call.Uncertain || status == LinkFailed {
+			if err := r.link.save(tx, now); err != nil {
+				return err
+			}
+			r.link.stored = true
+		}
+		if call.Class == scim.Unauthorized {
+			if err := r.e.stop(tx, r.t.app.ID, reason); err != nil {
+				return err
+			}
+		}
+		e := r.event(s, ex, audit.Failure, fmt.Sprintf("%s: %s", r.label(), reason))
+		e.Detail["error"] = string(call.Class)
+		if call.Uncertain {
+			e.Detail["uncertain"] = true
+		}
+		_, err := audit.Record(tx, now, e)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if call.Class == scim.Unauthorized {
+		r.e.stale(r.t.app.ID)
+	}
+	return result
+}
+
+// consequence says in words what a failure means, and what becomes of the lane.
+func (r *run) consequence(now time.Time, s plan.Step, call *scim.CallError) (reason string, result error) {
+	name := r.t.app.Label
+	detail := strings.TrimSpace(call.Detail())
+	switch call.Class {
+	case scim.Unauthorized:
+		reason = fmt.Sprintf("%s refuses the token (%d). Make a new one there and enter it here; nothing is sent until then.", name, call.Exchange.Status)
+		return reason, work.Hold(5*time.Second, reason)
+	case scim.Throttled:
+		d := r.t.bad(now, call.RetryAfter)
+		reason = fmt.Sprintf("%s asks for fewer requests; going on in %s.", name, d.Round(time.Second))
+		return reason, work.Hold(d, reason)
+	case scim.Temporary:
+		d := r.t.bad(now, call.RetryAfter)
+		reason = fmt.Sprintf("%s can't be reached or doesn't answer as it should (%s); trying again.", name, detail)
+		return reason, work.Hold(d, reason)
+	case scim.NotFound:
+		reason = fmt.Sprintf("%s says that it doesn't exist there (%s). Check the base URL.", name, detail)
+	case scim.Conflict:
+		reason = fmt.Sprintf("%s has another account or group with the same value (%s). Change it there or here, then retry.", name, detail)
+	default:
+		reason = fmt.Sprintf("%s refuses it (%s).", name, detail)
+	}
+	return reason, work.Park(reason)
+}
+
+// stop ends all sending to an application until an administrator acts.
+func (e *Engine) stop(tx *store.Tx, id app.ID, reason string) error {
+	a, err := app.GetApplication(tx, id)
+	if err != nil || a.SCIM.Status != app.Active {
+		return err
+	}
+	_, err = app.SetSCIMStatus(tx, e.Now(), system(), id, app.Stopped, reason)
+	return err
+}
+
+func (r *run) label() string {
+	if r.link.Name != "" {
+		return r.link.Name
+	}
+	return r.o.id
+}
+
+// event is the event of a step.
+func (r *run) event(s plan.Step, ex scim.Exchange, outcome audit.Outcome, message string) audit.Event {
+	e := audit.Event{
+		Type: eventType(r.o, s), Outcome: outcome, Actor: system(),
+		Object:        audit.Ref{Kind: kindName(r.o.kind), ID: r.o.id, Name: r.label()},
+		ApplicationID: string(r.o.app), Cause: r.lease.Cause, Message: message,
+		Detail: map[string]any{"step": string(s.Kind)},
+	}
+	for _, c := range s.Changes {
+		e.Changes = append(e.Changes, audit.Change{Attribute: c.Path, Old: c.Old, New: c.New})
+	}
+	if len(s.Members) > 0 {
+		names := make([]string, 0, len(s.Members))
+		for _, m := range s.Members {
+			if m.Remote == "" {
+				continue
+			}
+			if m.Label != "" {
+				names = append(names, m.Label)
+			} else {
+				names = append(names, m.Remote)
+			}
+		}
+		c := audit.Change{Attribute: "members", New: names}
+		if s.Kind == plan.RemoveMembers {
+			c = audit.Change{Attribute: "members", Old: names}
+		}
+		e.Changes = append(e.Changes, c)
+	}
+	if s.On.Remote != "" {
+		e.Detail["remoteId"] = s.On.Remote
+	}
+	if ex.Method != "" {
+		e.Detail["exchange"] = ex
+	}
+	return e
+}
