@@ -22,6 +22,7 @@ const (
 	maxFile  = 256 << 10
 	maxLogo  = 4 << 10
 	maxDescr = 256
+	maxNest  = 64
 )
 
 // FileError is a fault in a connector file.
@@ -58,6 +59,9 @@ func Parse(name string, data []byte) (*Connector, error) {
 	if len(data) > maxFile {
 		return nil, at(1, 1, "file is larger than %d bytes", maxFile)
 	}
+	if line := tooDeep(data); line > 0 {
+		return nil, at(line, 1, "nested too deeply")
+	}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, yamlError(name, err)
@@ -80,6 +84,42 @@ func Parse(name string, data []byte) (*Connector, error) {
 		return nil, err
 	}
 	return &c, nil
+}
+
+// tooDeep returns the first line that nests deeper than maxNest, or 0. The YAML library takes
+// time that grows with the square of the depth, so this is looked at before it is called. It
+// counts brackets, the indicators that open a line, and the indentation, and knows nothing of
+// quotes; no honest file comes near.
+func tooDeep(data []byte) int {
+	depth, line := 0, 1
+	opening, indicators, indent := true, 0, 0
+	for _, c := range data {
+		if c == '\n' {
+			line++
+			opening, indicators, indent = true, 0, 0
+			continue
+		}
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth = max(depth-1, 0)
+		}
+		if opening {
+			switch c {
+			case ' ', '\t':
+				indent++
+			case '-', '?', ':':
+				indicators++
+			default:
+				opening = false
+			}
+		}
+		if depth > maxNest || indicators > maxNest || indent > 2*maxNest {
+			return line
+		}
+	}
+	return 0
 }
 
 // yamlError turns the YAML library's error into ours.

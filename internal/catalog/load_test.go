@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func readConnector(tb testing.TB, name string) string {
@@ -133,6 +134,33 @@ func TestLoadRefusesHugeAndEmptyFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Parse("x.yaml", []byte(data)); err == nil {
 				t.Error("accepted")
+			}
+		})
+	}
+}
+
+// Class: resource exhaustion. Unchecked, the first of these runs for minutes.
+func TestDeepNestingIsRefusedAtOnce(t *testing.T) {
+	var steps strings.Builder
+	for i := range 500 {
+		steps.WriteString(strings.Repeat(" ", i) + "a:\n")
+	}
+	for name, data := range map[string]string{
+		"brackets": "a: 1\n" + strings.Repeat("[", 200_000),
+		"braces":   "a: 1\nb: " + strings.Repeat("{a: ", 50_000),
+		"dashes":   "a: 1\n" + strings.Repeat("- ", 100_000),
+		"keys":     "a: 1\n" + strings.Repeat("? ", 100_000),
+		"steps":    steps.String(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			_, err := Parse("x.yaml", []byte(data))
+			var e *FileError
+			if !errors.As(err, &e) || e.Message != "nested too deeply" || e.Line < 2 {
+				t.Errorf("Parse: %.200v", err)
+			}
+			if d := time.Since(start); d > time.Second {
+				t.Errorf("took %v", d)
 			}
 		})
 	}
