@@ -150,7 +150,7 @@ func ParseSPMetadata(data []byte, entityID string, now time.Time) (SPMetadata, e
 	}
 	var chosen []*xmldsig.Element
 	for _, e := range candidates {
-		if id, _ := e.Attr("entityID"); entityID == "" || id == entityID {
+		if entityID == "" || readEntityID(e) == entityID {
 			chosen = append(chosen, e)
 		}
 	}
@@ -185,7 +185,7 @@ func SPEntityIDs(data []byte, now time.Time) ([]string, error) {
 	}
 	var ids []string
 	for _, e := range candidates {
-		if id, _ := e.Attr("entityID"); id != "" {
+		if id := readEntityID(e); id != "" {
 			ids = append(ids, id)
 		}
 	}
@@ -204,6 +204,11 @@ func VerifyMetadata(data []byte, keys []crypto.PublicKey) ([]byte, error) {
 		return nil, &Error{Reason: SignatureInvalid, Text: "The signature of the metadata is missing or not valid.", Err: err}
 	}
 	return v.Bytes(), nil
+}
+
+func readEntityID(entity *xmldsig.Element) string {
+	id, _ := entity.Attr("entityID")
+	return strings.TrimSpace(id)
 }
 
 func badMetadata(format string, args ...any) *Error {
@@ -288,8 +293,7 @@ func validUntil(e *xmldsig.Element, now time.Time) (time.Time, error) {
 func readSP(entity *xmldsig.Element, now time.Time) (SPMetadata, error) {
 	var m SPMetadata
 	var err error
-	m.EntityID, _ = entity.Attr("entityID")
-	if m.EntityID = strings.TrimSpace(m.EntityID); m.EntityID == "" || len(m.EntityID) > 1024 {
+	if m.EntityID = readEntityID(entity); m.EntityID == "" || len(m.EntityID) > 1024 {
 		return m, badMetadata("The service provider has no entity ID, or one longer than 1024 characters.")
 	}
 	role, _ := spRole(entity)
