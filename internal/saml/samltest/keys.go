@@ -52,3 +52,12 @@ func block(file string) []byte {
 	}
 	return p.Bytes
 }
+
+// Certificates returns the certificates of key pairs.
+func Certificates(pairs ...KeyPair) []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, p := range pairs {
+		out = append(out, p.Cert)
+	}
+	return out
+}
