@@ -20,19 +20,31 @@ import (
 
 // Token is a bearer token. It prints as [redacted] everywhere; only
 // [Token.Reveal] gives the text.
-type Token struct{ text string }
+type Token struct {
+	// A pointer, so that printing a struct which holds a token in a private
+	// field, where no method of ours is called, shows an address.
+	text *string
+}
 
 // NewToken takes a token's text; surrounding white space, which comes with
 // pasting, is dropped.
-func NewToken(text string) Token { return Token{strings.TrimSpace(text)} }
+func NewToken(text string) Token {
+	text = strings.TrimSpace(text)
+	return Token{&text}
+}
 
 const redacted = "[redacted]"
 
 // Reveal gives the token's text, for the one who sends or seals it.
-func (t Token) Reveal() string { return t.text }
+func (t Token) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
 
 // IsZero tells whether there is no token.
-func (t Token) IsZero() bool { return t.text == "" }
+func (t Token) IsZero() bool { return t.Reveal() == "" }
 
 // String is "[redacted]".
 func (t Token) String() string { return redacted }
@@ -109,7 +121,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		return nil, errors.New("scim: the base URL must not have a query or fragment")
 	case c.Token.IsZero():
 		return nil, errors.New("scim: the token is missing")
-	case strings.ContainsFunc(c.Token.text, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+	case strings.ContainsFunc(c.Token.Reveal(), func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		return nil, errors.New("scim: the token holds characters that no bearer token has")
 	case c.HTTP == nil || c.Now == nil || c.UserAgent == "":
 		return nil, errors.New("scim: HTTP, Now and UserAgent are required")
@@ -276,10 +288,17 @@ func (c *Client) ServiceProviderConfig(ctx context.Context) (ServiceProviderConf
 	if err != nil {
 		return out, x, err
 	}
-	if err := decodeExact(body, &out); err != nil {
+	r, err := ParseResource(body)
+	if err == nil && len(r.Schemas()) == 0 {
+		_, ok := r.Get("patch")
+		if !ok {
+			err = errors.New("no ServiceProviderConfig")
+		}
+	}
+	if err != nil {
 		return out, x, c.broken(x, http.MethodGet, err)
 	}
-	return out, x, nil
+	return serviceProviderConfig(r), x, nil
 }
 
 func (c *Client) item(t ResourceType, id string) string {
@@ -292,9 +311,21 @@ func (c *Client) page(ctx context.Context, t ResourceType, query string) (ListRe
 	if err != nil {
 		return list, x, err
 	}
-	if err := decodeExact(body, &list); err != nil {
+	var seen struct {
+		ListResponse
+		TotalResults *int `json:"totalResults"`
+	}
+	err = decodeExact(body, &seen)
+	if err == nil && seen.TotalResults == nil {
+		// Some other JSON. Taking it for an empty list would make accounts
+		// twice.
+		err = errors.New("a list without totalResults")
+	}
+	if err != nil {
 		return list, x, c.broken(x, http.MethodGet, err)
 	}
+	list = seen.ListResponse
+	list.TotalResults = *seen.TotalResults
 	return list, x, nil
 }
 
@@ -310,6 +341,9 @@ func (c *Client) resource(ctx context.Context, method, path string, body any) (R
 		return nil, x, nil
 	}
 	r, err := ParseResource(answer)
+	if err == nil && r.ID() == "" && method != http.MethodPost && (method == http.MethodGet || len(r.Schemas()) == 0) {
+		err = errors.New("a resource without id") // some gateway's own JSON
+	}
 	if err != nil {
 		return nil, x, c.broken(x, method, err)
 	}
@@ -347,7 +381,7 @@ func (c *Client) call(ctx context.Context, method, path string, body any) ([]byt
 	if err != nil {
 		return nil, x, &CallError{Class: Refused, Exchange: x, Err: fmt.Errorf("write the request: %w", err)}
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token.text)
+	req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
 	req.Header.Set("Accept", MediaSCIM+", "+MediaJSON)
 	req.Header.Set("User-Agent", c.userAgent)
 	if body != nil {
@@ -395,7 +429,7 @@ func (c *Client) call(ctx context.Context, method, path string, body any) ([]byt
 // refusal turns a status other than 2xx into a typed error.
 func (c *Client) refusal(x Exchange, resp *http.Response, body []byte) error {
 	e := &CallError{Exchange: x}
-	scimErr := ParseError(resp.StatusCode, []byte(strings.ReplaceAll(string(body[:min(len(body), keepMembers)]), c.token.text, redacted)))
+	scimErr := ParseError(resp.StatusCode, []byte(strings.ReplaceAll(string(body[:min(len(body), keepMembers)]), c.token.Reveal(), redacted)))
 	e.Err = scimErr
 	write := x.Method != http.MethodGet
 	switch s := resp.StatusCode; {
@@ -458,10 +492,10 @@ func (s *sentTrace) maybe(err error) bool {
 
 // hide takes the token out of an error's text.
 func (c *Client) hide(err error) error {
-	if !strings.Contains(err.Error(), c.token.text) {
+	if !strings.Contains(err.Error(), c.token.Reveal()) {
 		return err
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), c.token.text, redacted))
+	return errors.New(strings.ReplaceAll(err.Error(), c.token.Reveal(), redacted))
 }
 
 // escapeQuery writes a query value with %20 for a space and %22 for a quote.

@@ -67,7 +67,7 @@ func TestConversation(t *testing.T) {
 	}
 	config, _, err := c.ServiceProviderConfig(ctx)
 	must(err)
-	if !config.Patch.Supported || config.Filter.MaxResults != 10000 {
+	if !config.Patch.Supported || config.MaxResults != 10000 {
 		t.Errorf("config %+v", config)
 	}
 	hits, _, err := c.FindUser(ctx, "externalId", "u-1")
@@ -165,8 +165,14 @@ func TestRecordedAnswers(t *testing.T) {
 	c := client(t, s.URL)
 
 	config, _, err := c.ServiceProviderConfig(t.Context())
-	if err != nil || !config.Patch.Supported || config.Bulk.Supported || config.AuthenticationSchemes[0].Type != "oauthbearertoken" {
-		t.Errorf("config %+v, %v", config, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := scim.ServiceProviderConfig{
+		Patch: scim.Support{Supported: true}, Filter: scim.Support{Supported: true}, MaxResults: 10000, Authentication: []string{"oauthbearertoken"},
+	}
+	if d := cmp.Diff(want, config); d != "" {
+		t.Error(d)
 	}
 	n := 0
 	for p, err := range c.List(t.Context(), scim.User, scim.ListOptions{Count: 50}) {
@@ -431,7 +437,7 @@ func TestSecretsStayOut(t *testing.T) {
 	logged := new(strings.Builder)
 	slog.New(slog.NewJSONHandler(logged, nil)).Info("x", "token", token)
 	exchanges, _ := json.Marshal([]any{x, y, z, token})
-	all := fmt.Sprint(token) + fmt.Sprintf("%+v %#v %s %q", token, token, token, struct{ T scim.Token }{token}) +
+	all := fmt.Sprint(token) + fmt.Sprintf("%+v %#v %s %v %x %+v %#v", token, token, token, struct{ t scim.Token }{token}, token, c, c) +
 		logged.String() + string(exchanges) + err.Error() + callError(t, err).Detail()
 	for _, bad := range []string{secret, "hunter2"} {
 		if strings.Contains(all, bad) {
@@ -466,6 +472,34 @@ func TestLimits(t *testing.T) {
 	_, _, err = c.Replace(t.Context(), scim.Group, "1", scim.Resource{})
 	if e := callError(t, err); e.Class != scim.Temporary || !e.Uncertain {
 		t.Errorf("an answer beyond the limit: %s, uncertain %v", e.Class, e.Uncertain)
+	}
+}
+
+// JSON that is no SCIM must never pass for "nobody there" or "done".
+func TestForeignJSONIsNoAnswer(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"code":200,"message":"please hold the line"}`))
+	}))
+	defer s.Close()
+	c := client(t, s.URL)
+	calls := map[string]func() error{
+		"find":   func() error { _, _, err := c.FindUser(t.Context(), "userName", "x"); return err },
+		"get":    func() error { _, _, err := c.Get(t.Context(), scim.User, "1"); return err },
+		"create": func() error { _, _, err := c.Create(t.Context(), scim.User, ada()); return err },
+		"put":    func() error { _, _, err := c.Replace(t.Context(), scim.User, "1", ada()); return err },
+		"patch":  func() error { _, _, err := c.Patch(t.Context(), scim.User, "1", scim.NewPatch()); return err },
+		"config": func() error { _, _, err := c.ServiceProviderConfig(t.Context()); return err },
+		"list": func() (last error) {
+			for _, err := range c.List(t.Context(), scim.Group, scim.ListOptions{}) {
+				last = err
+			}
+			return last
+		},
+	}
+	for name, call := range calls {
+		if err := call(); scim.ClassOf(err) != scim.Temporary {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

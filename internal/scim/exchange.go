@@ -162,10 +162,7 @@ func (c *Client) keep(b []byte) string {
 // mask writes a body without secrets: the token's text, and the values of
 // attributes that hold passwords.
 func (c *Client) mask(b []byte) string {
-	s := string(b)
-	if c.token.text != "" && strings.Contains(s, c.token.text) {
-		s = strings.ReplaceAll(s, c.token.text, redacted)
-	}
+	s := strings.ReplaceAll(string(b), c.token.Reveal(), redacted)
 	if !strings.Contains(strings.ToLower(s), "password") {
 		return s
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -428,31 +429,49 @@ type ListResponse struct {
 }
 
 // ServiceProviderConfig is what a target says of its abilities (RFC 7643 §5).
-// Take Filter.MaxResults as a hint: targets announce more than they deliver.
+// Take MaxResults as a hint: targets announce more than they deliver.
 type ServiceProviderConfig struct {
 	DocumentationURI string   `json:"documentationUri,omitempty"`
-	Schemas          []string `json:"schemas,omitempty"`
 	Patch            Support  `json:"patch"`
-	Bulk             struct {
-		Support
-		MaxOperations  int `json:"maxOperations"`
-		MaxPayloadSize int `json:"maxPayloadSize"`
-	} `json:"bulk"`
-	Filter struct {
-		Support
-		MaxResults int `json:"maxResults"`
-	} `json:"filter"`
-	ChangePassword        Support `json:"changePassword"`
-	Sort                  Support `json:"sort"`
-	ETag                  Support `json:"etag"`
-	AuthenticationSchemes []struct {
-		Type        string `json:"type"`
-		Name        string `json:"name"`
-		Description string `json:"description"`
-	} `json:"authenticationSchemes,omitempty"`
+	Bulk             Support  `json:"bulk"`
+	Filter           Support  `json:"filter"`
+	MaxResults       int      `json:"maxResults,omitempty"`
+	ChangePassword   Support  `json:"changePassword"`
+	Sort             Support  `json:"sort"`
+	ETag             Support  `json:"etag"`
+	Authentication   []string `json:"authentication,omitempty"` // types, such as oauthbearertoken
 }
 
 // Support tells whether one feature exists.
 type Support struct {
 	Supported bool `json:"supported"`
+}
+
+// serviceProviderConfig reads leniently: what is missing or of another type
+// counts as not supported.
+func serviceProviderConfig(r Resource) ServiceProviderConfig {
+	supported := func(name string) Support {
+		v, _ := r.Get(name + ".supported")
+		b, _ := asBool(v)
+		return Support{b}
+	}
+	c := ServiceProviderConfig{
+		DocumentationURI: r.text("documentationUri"),
+		Patch:            supported("patch"),
+		Bulk:             supported("bulk"),
+		Filter:           supported("filter"),
+		ChangePassword:   supported("changePassword"),
+		Sort:             supported("sort"),
+		ETag:             supported("etag"),
+	}
+	if v, _ := r.Get("filter.maxResults"); v != nil {
+		c.MaxResults, _ = strconv.Atoi(fmt.Sprint(v))
+	}
+	v, _ := r.Get("authenticationSchemes.type")
+	for _, t := range elements(v) {
+		if t, ok := t.(string); ok {
+			c.Authentication = append(c.Authentication, t)
+		}
+	}
+	return c
 }

@@ -41,8 +41,10 @@ func externalID(p Person) string {
 // wanted reads the mapping's result and adds what the planner answers for:
 // active, externalId, and one primary e-mail address.
 func wanted(p Person) (wants, error) {
-	var w wants
-	seen := make(map[string]bool)
+	w := make(wants, 0, len(p.Attributes.Values)+len(p.Attributes.Clear)+3)
+	seen := func(text string) bool {
+		return slices.ContainsFunc(w, func(i item) bool { return strings.EqualFold(i.text, text) })
+	}
 	add := func(text string, value any) error {
 		path, err := scim.ParsePath(text)
 		if err != nil {
@@ -58,11 +60,9 @@ func wanted(p Person) (wants, error) {
 			value = nil
 		}
 		i := item{path: path, text: path.String(), value: value}
-		key := strings.ToLower(i.text)
-		if seen[key] {
+		if seen(i.text) {
 			return fmt.Errorf("%s is mapped twice", i.text)
 		}
-		seen[key] = true
 		w = append(w, i)
 		return nil
 	}
@@ -76,7 +76,7 @@ func wanted(p Person) (wants, error) {
 			return nil, err
 		}
 	}
-	if !seen["externalid"] {
+	if !seen("externalId") {
 		if err := add("externalId", p.ID); err != nil {
 			return nil, err
 		}
