@@ -127,7 +127,7 @@ func (c *Catalog) SAMLMapping(key string, o MappingOverride) (*SAMLMapping, erro
 }
 
 // Verify compiles the default mapping of every connector. It starts CEL if any of them uses
-// an expression, so it is for tests and for `latchkey catalog check`, not for the start.
+// an expression, so it is for tests and checks, not for the start.
 func (c *Catalog) Verify() error {
 	var faults faultList
 	for _, con := range c.list {

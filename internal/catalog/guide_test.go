@@ -24,8 +24,11 @@ func TestParseText(t *testing.T) {
 	}{
 		{"plain", "a [b] c * d", Text{{Kind: SpanText, Text: "a [b] c * d"}}, ""},
 		{"marks", "go **now** to `x y`.", Text{
-			{Kind: SpanText, Text: "go "}, {Kind: SpanBold, Text: "now"}, {Kind: SpanText, Text: " to "},
-			{Kind: SpanCode, Text: "x y"}, {Kind: SpanText, Text: "."},
+			{Kind: SpanText, Text: "go "},
+			{Kind: SpanBold, Text: "now"},
+			{Kind: SpanText, Text: " to "},
+			{Kind: SpanCode, Text: "x y"},
+			{Kind: SpanText, Text: "."},
 		}, ""},
 		{"link", "[there](https://example.com/a?b=c)", Text{{Kind: SpanLink, Text: "there", URL: "https://example.com/a?b=c"}}, ""},
 		{"value", "paste {{.EntityID}} there", Text{{Kind: SpanText, Text: "paste "}, {Kind: SpanValue, Name: "EntityID"}, {Kind: SpanText, Text: " there"}}, ""},

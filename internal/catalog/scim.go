@@ -84,8 +84,8 @@ type UserFacts struct {
 	PutFor []string `yaml:"putFor"`
 	// PutClearsOmitted is true when a PUT clears what it leaves out, as RFC 7644 §3.5.1 says.
 	PutClearsOmitted bool `yaml:"putClearsOmitted"`
-	// SendUnchanged are attributes that must never be sent when they have not changed are
-	// listed in NeverUnchanged.
+	// NeverUnchanged are attributes that the product refuses when they are sent with the
+	// value they have.
 	NeverUnchanged []string `yaml:"neverUnchanged"`
 	// Deactivate is how leavers are switched off.
 	Deactivate DeactivateMethod `yaml:"deactivate"`
