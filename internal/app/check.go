@@ -18,7 +18,7 @@ func parseURL(raw, what string) (*url.URL, error) {
 	if len(raw) > maxURL {
 		return nil, problem.New(problem.Invalid, "The %s may have at most %d characters.", what, maxURL)
 	}
-	if !plainText(raw) || strings.ContainsAny(raw, " \\<>\"") {
+	if !plainText(raw) || strings.ContainsAny(raw, " \"<>\\^`{|}") { // RFC 3986 has none of these
 		return nil, problem.New(problem.Invalid, "The %s holds a character that no address has. Copy it again.", what)
 	}
 	u, err := url.Parse(raw)
@@ -53,13 +53,13 @@ func checkLink(raw string) error {
 	return err
 }
 
+// isLoopback accepts what saml.CheckACS accepts.
 func isLoopback(host string) bool {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") { // RFC 6761 §6.3
+	if strings.EqualFold(host, "localhost") {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
+	return err == nil && ip.IsLoopback()
 }
 
 func asSAML(err error) (*saml.Error, bool) { return errors.AsType[*saml.Error](err) }
