@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
@@ -256,11 +257,32 @@ func decodeBase64(s string) ([]byte, error) {
 	return b, nil
 }
 
+// inflater is a reader of DEFLATE; making one allocates 44 KB, which would be most of what reading a request costs.
+type inflater struct {
+	src bytes.Reader
+	r   io.ReadCloser // from flate.NewReader, hence a flate.Resetter
+	out bytes.Buffer
+}
+
+// inflaters keeps idle ones. It is a cache: nothing depends on what is in it.
+var inflaters = sync.Pool{New: func() any {
+	f := new(inflater)
+	f.r = flate.NewReader(&f.src)
+	return f
+}}
+
 // inflate undoes DEFLATE (RFC 1951), stopping as soon as the limit is passed.
 func inflate(deflated []byte) ([]byte, error) {
-	src := bytes.NewReader(deflated)
-	r := flate.NewReader(src)
-	b, err := io.ReadAll(io.LimitReader(r, maxMessage+1))
+	f := inflaters.Get().(*inflater)
+	defer inflaters.Put(f)
+	f.src.Reset(deflated)
+	defer f.src.Reset(nil) // keep no request alive
+	f.out.Reset()
+	if err := f.r.(flate.Resetter).Reset(&f.src, nil); err != nil {
+		return nil, malformed(err)
+	}
+	_, err := f.out.ReadFrom(io.LimitReader(f.r, maxMessage+1))
+	src, b := &f.src, f.out.Bytes()
 	if len(b) > maxMessage {
 		return nil, tooLarge(errors.New("inflated message"))
 	}
@@ -270,7 +292,7 @@ func inflate(deflated []byte) ([]byte, error) {
 	if src.Len() > 0 {
 		return nil, malformed(errors.New("bytes behind the DEFLATE stream"))
 	}
-	return b, nil
+	return bytes.Clone(b), nil
 }
 
 // EncodePost returns the value of the form field SAMLResponse (saml-bindings §3.5.4).

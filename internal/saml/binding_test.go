@@ -128,3 +128,27 @@ func TestReadPost(t *testing.T) {
 		})
 	}
 }
+
+// TestInflateAgain: the reader of DEFLATE is used again, after whatever went before, by many at once.
+func TestInflateAgain(t *testing.T) {
+	xml := atlassian().Request(ssoURL, noon).XML()
+	good := samltest.RedirectQuery(xml, "")
+	bad := []string{
+		"SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(xml))),
+		"SAMLRequest=" + url.QueryEscape(behind(good)),
+		good[:len(good)/2&^3+3*4],
+	}
+	for range 4 {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			for i := range 60 {
+				if _, err := saml.ReadRedirect(bad[i%len(bad)]); err == nil {
+					t.Error("accepted")
+				}
+				if in := readRedirect(t, good); string(in.XML()) != xml {
+					t.Errorf("read %s", in.XML())
+				}
+			}
+		})
+	}
+}
