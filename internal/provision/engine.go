@@ -214,6 +214,11 @@ func abilities(c *catalog.SCIM, s app.SCIMSettings) plan.Abilities {
 
 		Leavers: plan.Deactivate,
 	}
+	for _, x := range c.Users.Extensions {
+		if x.ReadOnly {
+			a.ReadOnly = append(a.ReadOnly, x.URN)
+		}
+	}
 	if s.OnLeave == app.Remove && c.Users.Delete {
 		a.Leavers = plan.Delete
 	}
