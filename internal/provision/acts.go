@@ -342,7 +342,9 @@ type Status struct {
 	OldestWaiting time.Time `json:"oldestWaiting,omitzero"`
 	// LastAnswer is when the target last answered well, as far as this replica knows.
 	LastAnswer time.Time `json:"lastAnswer,omitzero"`
-	// HeldTill is until when the target asked to be left alone; zero if it didn't.
+	// Failures is how many times in a row the target as a whole didn't answer as it should.
+	Failures int `json:"failures"`
+	// HeldTill is until when the target is left alone; zero if it isn't.
 	HeldTill       time.Time `json:"heldTill,omitzero"`
 	TokenExpiresAt time.Time `json:"tokenExpiresAt,omitzero"`
 }
@@ -418,7 +420,7 @@ func (e *Engine) Status(ctx context.Context, by access.Actor, id app.ID) (Status
 	e.mu.Unlock()
 	if t != nil {
 		t.mu.Lock()
-		s.LastAnswer = t.answered
+		s.LastAnswer, s.Failures = t.answered, t.failures
 		if t.till.After(e.Now()) {
 			s.HeldTill = t.till
 		}
@@ -445,7 +447,7 @@ func (s *Status) say(a app.Application) (level, sentence string) {
 		return "danger", "Provisioning is stopped: " + s.Reason
 	}
 	switch {
-	case !s.HeldTill.IsZero():
+	case !s.HeldTill.IsZero() || s.Failures > 0:
 		return "warn", fmt.Sprintf("Provisioning is on, but %s can't take requests right now; %s waiting, and nothing is lost.", a.Label, count(s.Waiting, "change is", "changes are"))
 	case blocked > 0:
 		return "warn", fmt.Sprintf("Provisioning is on. %s; %s attention.", sync, count(blocked, "needs", "need"))

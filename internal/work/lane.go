@@ -168,6 +168,16 @@ func scopes(tx *store.Tx, kind string) ([]string, error) {
 		) SELECT scope FROM s WHERE scope IS NOT NULL`, kind)
 }
 
+// nextDue returns when the next lane that isn't due yet will be; the zero time if there is none.
+func nextDue(tx *store.Tx, now time.Time) (time.Time, error) {
+	due, err := store.One(tx, store.Scalar[int64], `SELECT due_at FROM lanes
+		WHERE wanted > synced AND NOT parked AND due_at > $1 ORDER BY due_at LIMIT 1`, store.Micros(now))
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	return store.FromMicros(due), err
+}
+
 // claim leases up to n due lanes of a kind and scope.
 func claim(tx *store.Tx, now time.Time, kind, scope string, n int, lease time.Duration) ([]Lease, error) {
 	return store.All(tx, scanLease, `UPDATE lanes SET leased_until = $1, fence = fence + 1, attempts = attempts + 1

@@ -156,7 +156,7 @@ func (p *Pool) Run(ctx context.Context) error {
 				p.log.Error("work could not be claimed", "kind", k.name, "error", err)
 			}
 		}
-		timer.Reset(poll/2 + rand.N(poll))
+		timer.Reset(p.pause(ctx))
 	}
 	done := make(chan struct{})
 	go func() {
@@ -170,6 +170,28 @@ func (p *Pool) Run(ctx context.Context) error {
 	wg.Wait()
 	close(done)
 	return nil
+}
+
+// pause is how long to wait for a wake-up: until the next lane is due or a hold ends, at most
+// about poll, since a wake-up may be lost and other processes write too.
+func (p *Pool) pause(ctx context.Context) time.Duration {
+	d := poll/2 + rand.N(poll)
+	now := p.now()
+	var next time.Time
+	if err := p.db.View(ctx, func(tx *store.Tx) (err error) {
+		next, err = nextDue(tx, now)
+		return err
+	}); err == nil && !next.IsZero() {
+		d = min(d, next.Sub(now)+time.Millisecond)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, till := range p.held {
+		if wait := till.Sub(now); wait > 0 {
+			d = min(d, wait+time.Millisecond)
+		}
+	}
+	return d
 }
 
 // fill claims as many due lanes as there are free workers and starts them.

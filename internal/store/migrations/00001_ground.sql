@@ -309,6 +309,7 @@ CREATE TABLE lanes (
     PRIMARY KEY (kind, key)
 );
 CREATE INDEX lanes_due ON lanes (kind, scope, priority, due_at) WHERE wanted > synced AND NOT parked;
+CREATE INDEX lanes_next ON lanes (due_at) WHERE wanted > synced AND NOT parked;
 CREATE INDEX lanes_scope ON lanes (scope, kind) WHERE wanted > synced;
 
 -- Changes whose consequences have not been worked out yet. Rows are claimed and deleted, never
