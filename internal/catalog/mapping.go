@@ -241,6 +241,23 @@ func (r *row) outcome(p *Person) Outcome {
 	return o
 }
 
+// findPaths fills path, entry and primary.
+func (r *row) findPaths() error {
+	path, err := parseTarget(r.Target)
+	if err != nil {
+		return err
+	}
+	r.path, r.entry = path.String(), entryOf(path)
+	if r.Primary {
+		path.Sub = "primary"
+		r.primary = path.String()
+	}
+	if strings.EqualFold(r.path, ActiveTarget) {
+		r.path = ActiveTarget
+	}
+	return nil
+}
+
 func compileRows(c *Compiler, rows []Row, k kind) ([]row, error) {
 	var f problem.Fields
 	var faults []error
@@ -248,26 +265,21 @@ func compileRows(c *Compiler, rows []Row, k kind) ([]row, error) {
 	seen := map[string]bool{}
 	for i := range rows {
 		r, err := c.row(&rows[i], k)
-		if err == nil && seen[k.key(rows[i].Target)] {
+		if err == nil && k.isSCIM {
+			err = r.findPaths()
+		}
+		key := r.Target
+		if k.isSCIM {
+			key = strings.ToLower(r.path)
+		}
+		if err == nil && seen[key] {
 			err = fmt.Errorf("%s is the target of two rows; keep one", rows[i].Target)
 		}
-		seen[k.key(rows[i].Target)] = true
+		seen[key] = true
 		if err != nil {
 			f.Add(fmt.Sprintf("rows[%d]", i), "%s: %s.", rows[i].Target, sentence(err))
 			faults = append(faults, err)
 			continue
-		}
-		if k.isSCIM {
-			path, err := parseTarget(r.Target)
-			if err != nil {
-				return nil, err // checkRow has read it before.
-			}
-			r.path, r.entry = path.String(), entryOf(path)
-			path.Sub = "primary"
-			r.primary = path.String()
-			if strings.EqualFold(r.path, ActiveTarget) {
-				r.path = ActiveTarget
-			}
 		}
 		out = append(out, r)
 	}

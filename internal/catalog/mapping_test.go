@@ -666,3 +666,24 @@ func BenchmarkApply(b *testing.B) {
 		}
 	})
 }
+
+// Merging and compiling anew for each sign-on must be possible, if a caller keeps nothing.
+func BenchmarkMergeAndCompile(b *testing.B) {
+	cat := builtinCatalog(b)
+	b.Run("saml/atlassian", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := cat.SAMLMapping("atlassian-cloud", MappingOverride{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("scim/atlassian", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := cat.SCIMMapping("atlassian-cloud", MappingOverride{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -225,6 +225,9 @@ var (
 func merge(rows []Row, over []RowOverride, k kind) ([]Row, error) {
 	out := make([]Row, len(rows), len(rows)+len(over))
 	copy(out, rows)
+	if len(over) == 0 {
+		return out, nil
+	}
 	at := make(map[string]int, len(out))
 	for i := range out {
 		at[k.key(out[i].Target)] = i
