@@ -2,6 +2,7 @@ package saml_test
 
 import (
 	"crypto"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -452,5 +453,26 @@ func TestCheckACS(t *testing.T) {
 		if err := saml.CheckACS(url); (err == nil) != ok {
 			t.Errorf("%q: %v", url, err)
 		}
+	}
+}
+
+// TestDecisionIsPlain: a decision waits in the database while the person signs in.
+func TestDecisionIsPlain(t *testing.T) {
+	req := atlassian().Request(ssoURL, noon)
+	req.NameIDFormat, req.AuthnContexts, req.ForceAuthn = saml.NameIDPersistent, []string{saml.AuthnContextPassword}, "true"
+	want, err := saml.Check(readRedirect(t, samltest.RedirectQuery(req.XML(), "r")), registered(), ourselves(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got saml.Decision
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
