@@ -95,6 +95,10 @@ func (a *Authn) CompleteSetup(ctx context.Context, token string, o Owner, replac
 	var s Session
 	var session keys.Secret
 	err = a.db.Update(ctx, func(tx *store.Tx) error {
+		// Before the link: who set up at once wait for each other here, each with no lock yet.
+		if err := claimSetup(tx, now); err != nil {
+			return err
+		}
 		if _, err := consumeLink(tx, now, token); err != nil {
 			return err
 		}
@@ -121,6 +125,9 @@ func (a *Authn) CreateOwner(ctx context.Context, o Owner) (directory.User, error
 	now := a.now()
 	var u directory.User
 	err = a.db.Update(ctx, func(tx *store.Tx) (err error) {
+		if err := claimSetup(tx, now); err != nil {
+			return err
+		}
 		u, err = a.firstOwner(tx, now, access.SystemActor(""), o, hash)
 		return err
 	})
@@ -147,20 +154,24 @@ func (o Owner) attributes() directory.Attributes {
 	}
 }
 
-func (a *Authn) firstOwner(tx *store.Tx, now time.Time, by access.Actor, o Owner, hash string) (directory.User, error) {
-	// Two that set up at once would both see no owner; the row that only one can write decides.
+// claimSetup refuses when there is an owner. Two that set up at once would both see none, so a
+// row that only one can write decides.
+func claimSetup(tx *store.Tx, now time.Time) error {
 	_, err := tx.Exec(`INSERT INTO settings (key, value, updated_at) VALUES ('setup', '{"done":true}', $1)`, store.Micros(now))
 	if store.Unique(err) != "" {
-		return directory.User{}, setUpAlready()
+		return setUpAlready()
 	}
 	if err != nil {
-		return directory.User{}, err
+		return err
 	}
-	if owned, err := hasOwner(tx); err != nil {
-		return directory.User{}, err
-	} else if owned {
-		return directory.User{}, setUpAlready()
+	owned, err := hasOwner(tx)
+	if err == nil && owned {
+		return setUpAlready()
 	}
+	return err
+}
+
+func (a *Authn) firstOwner(tx *store.Tx, now time.Time, by access.Actor, o Owner, hash string) (directory.User, error) {
 	u, err := a.directory.CreateUserIn(tx, by, directory.NewUser{Attributes: o.attributes(), State: directory.Active, Role: access.Owner})
 	if err != nil {
 		return u, err
