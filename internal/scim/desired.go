@@ -20,8 +20,9 @@ import (
 //	phoneNumbers[type eq "mobile"].value
 //	urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department
 //
-// Values are string, bool, a number, []any or map[string]any. An empty value
-// ("" , nil, empty list) means clear, the same as a path in Clear. Do not put
+// Values are string, bool, any number, map[string]any, or a list of them ([]any,
+// []string, []map[string]any); see [Value]. An empty value ("", nil, an empty
+// list) means clear, the same as a path in Clear. Do not put
 // "active", "id", "meta" or "schemas" in it: whether a user is active is decided
 // by the planner, and the others belong to the target. "externalId" is welcome.
 type Desired struct {

@@ -253,10 +253,8 @@ func cloneMap(m map[string]any) map[string]any {
 }
 
 func cloneValue(v any) any {
-	switch v := v.(type) {
+	switch v := normal(v).(type) {
 	case map[string]any:
-		return cloneMap(v)
-	case Resource:
 		return cloneMap(v)
 	case []any:
 		out := make([]any, len(v))
@@ -265,9 +263,14 @@ func cloneValue(v any) any {
 		}
 		return out
 	default:
-		return normal(v)
+		return v
 	}
 }
+
+// Value copies a value and brings it, at every depth, into the types that a
+// [Resource] holds: lists of strings or of objects become []any, numbers
+// [json.Number].
+func Value(v any) any { return cloneValue(v) }
 
 // normal brings Go values that callers like to write into the few types that
 // decoded JSON has.

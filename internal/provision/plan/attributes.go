@@ -56,6 +56,7 @@ func wanted(p Person) (wants, error) {
 				return nil
 			}
 		}
+		value = scim.Value(value)
 		if scim.Empty(value) {
 			value = nil
 		}

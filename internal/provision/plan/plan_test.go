@@ -268,6 +268,17 @@ func TestForPerson(t *testing.T) {
 			state: there(t, set("phoneNumbers", []any{map[string]any{"type": "mobile", "value": "2", "primary": false}, map[string]any{"type": "work", "value": "1", "display": "one"}})),
 			want:  nil,
 		},
+		{
+			name: "Go's own lists and numbers, as a mapping gives them", person: ada(func(d *scim.Desired) {
+				d.Set("phoneNumbers", []map[string]any{{"type": "work", "value": "1", "rank": 7}})
+				d.Set("tags", []string{"a", "b"})
+				d.Set("level", int64(3))
+				d.Set("share", 0.5)
+			}),
+			state: there(t, set("phoneNumbers", []any{map[string]any{"type": "work", "value": "1", "display": "one", "rank": json.Number("7")}}),
+				set("tags", []any{"b", "a"}), set("level", json.Number("3")), set("share", json.Number("0.50"))),
+			want: nil,
+		},
 
 		// e-mail
 		{
