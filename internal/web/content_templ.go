@@ -5,8 +5,10 @@ package web
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import "github.com/a-h/templ"
-import templruntime "github.com/a-h/templ/runtime"
+import (
+	"github.com/a-h/templ"
+	templruntime "github.com/a-h/templ/runtime"
+)
 
 func codeText(s string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
@@ -323,7 +325,7 @@ func badge(b Badge) templ.Component {
 			templ_7745c5c3_Var15 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		var templ_7745c5c3_Var16 = []any{"badge", b.Level.class()}
+		templ_7745c5c3_Var16 := []any{"badge", b.Level.class()}
 		templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var16...)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
@@ -429,7 +431,7 @@ func banner(b Banner) templ.Component {
 			templ_7745c5c3_Var21 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		var templ_7745c5c3_Var22 = []any{"banner", b.Level.class()}
+		templ_7745c5c3_Var22 := []any{"banner", b.Level.class()}
 		templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var22...)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
@@ -597,7 +599,7 @@ func stat(s Stat) templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		if s.Href != "" {
-			var templ_7745c5c3_Var29 = []any{"stat", s.Level.class()}
+			templ_7745c5c3_Var29 := []any{"stat", s.Level.class()}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var29...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -641,7 +643,7 @@ func stat(s Stat) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			var templ_7745c5c3_Var32 = []any{"stat", s.Level.class()}
+			templ_7745c5c3_Var32 := []any{"stat", s.Level.class()}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var32...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -1086,7 +1088,7 @@ func codeBlock(c CodeBlock) templ.Component {
 			templ_7745c5c3_Var53 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		var templ_7745c5c3_Var54 = []any{"code-block", templ.KV("tall", c.Tall)}
+		templ_7745c5c3_Var54 := []any{"code-block", templ.KV("tall", c.Tall)}
 		templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var54...)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
@@ -1347,7 +1349,7 @@ func avatar(a Avatar) templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		if a.ImageURL != "" {
-			var templ_7745c5c3_Var68 = []any{"avatar", templ.KV("large", a.Large)}
+			templ_7745c5c3_Var68 := []any{"avatar", templ.KV("large", a.Large)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var68...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -1383,7 +1385,7 @@ func avatar(a Avatar) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			var templ_7745c5c3_Var71 = []any{"avatar", templ.KV("large", a.Large)}
+			templ_7745c5c3_Var71 := []any{"avatar", templ.KV("large", a.Large)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var71...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -1458,7 +1460,7 @@ func appLogo(l AppLogo) templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		if l.ImageURL != "" {
-			var templ_7745c5c3_Var76 = []any{"app-logo", templ.KV("large", l.Large)}
+			templ_7745c5c3_Var76 := []any{"app-logo", templ.KV("large", l.Large)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var76...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -1494,7 +1496,7 @@ func appLogo(l AppLogo) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			var templ_7745c5c3_Var79 = []any{"app-logo", templ.KV("large", l.Large)}
+			templ_7745c5c3_Var79 := []any{"app-logo", templ.KV("large", l.Large)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var79...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -1586,7 +1588,7 @@ func steps(list Steps) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		for i, s := range list {
-			var templ_7745c5c3_Var85 = []any{templ.KV("done", s.Done), templ.KV("current", s.Current)}
+			templ_7745c5c3_Var85 := []any{templ.KV("done", s.Done), templ.KV("current", s.Current)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var85...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -1731,7 +1733,7 @@ func checklist(list Checklist) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		for _, t := range list {
-			var templ_7745c5c3_Var92 = []any{templ.KV("done", t.Done)}
+			templ_7745c5c3_Var92 := []any{templ.KV("done", t.Done)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var92...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -1859,7 +1861,7 @@ func diff(list Diff) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		for _, c := range list {
-			var templ_7745c5c3_Var97 = []any{c.Level.class()}
+			templ_7745c5c3_Var97 := []any{c.Level.class()}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var97...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -2048,7 +2050,7 @@ func LogRow(e LogEntry) templ.Component {
 			templ_7745c5c3_Var104 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		var templ_7745c5c3_Var105 = []any{"log-row", e.Level.class()}
+		templ_7745c5c3_Var105 := []any{"log-row", e.Level.class()}
 		templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var105...)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
@@ -2738,7 +2740,7 @@ func Card(o CardOptions) templ.Component {
 			templ_7745c5c3_Var134 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		var templ_7745c5c3_Var135 = []any{"card", templ.KV("flush", o.Flush)}
+		templ_7745c5c3_Var135 := []any{"card", templ.KV("flush", o.Flush)}
 		templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var135...)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
@@ -3084,7 +3086,7 @@ func table(t Table) templ.Component {
 				}
 			}
 			for _, c := range t.Columns {
-				var templ_7745c5c3_Var146 = []any{templ.KV("num", c.Numeric), templ.KV("slim", c.Narrow)}
+				templ_7745c5c3_Var146 := []any{templ.KV("num", c.Numeric), templ.KV("slim", c.Narrow)}
 				templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var146...)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -3182,7 +3184,7 @@ func table(t Table) templ.Component {
 						return templ_7745c5c3_Err
 					}
 				} else {
-					var templ_7745c5c3_Var151 = []any{templ.KV("sr", c.Hidden)}
+					templ_7745c5c3_Var151 := []any{templ.KV("sr", c.Hidden)}
 					templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var151...)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
@@ -3228,7 +3230,7 @@ func table(t Table) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			for _, r := range t.Rows {
-				var templ_7745c5c3_Var154 = []any{r.Level.class(), templ.KV("quiet", r.Quiet)}
+				templ_7745c5c3_Var154 := []any{r.Level.class(), templ.KV("quiet", r.Quiet)}
 				templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var154...)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -3296,7 +3298,7 @@ func table(t Table) templ.Component {
 					}
 				}
 				for i, c := range t.Columns {
-					var templ_7745c5c3_Var159 = []any{templ.KV("num", c.Numeric), templ.KV("slim", c.Narrow)}
+					templ_7745c5c3_Var159 := []any{templ.KV("num", c.Numeric), templ.KV("slim", c.Narrow)}
 					templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var159...)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err

@@ -5,8 +5,10 @@ package web
 
 //lint:file-ignore SA4006 This context is only used if a nested component is present.
 
-import "github.com/a-h/templ"
-import templruntime "github.com/a-h/templ/runtime"
+import (
+	"github.com/a-h/templ"
+	templruntime "github.com/a-h/templ/runtime"
+)
 
 import "time"
 
@@ -220,7 +222,8 @@ func galleryUsers(p Page, now time.Time) templ.Component {
 				),
 				Columns: []Column{
 					{Title: "Name", SortHref: "?sort=-name", Sorted: "ascending"},
-					{Title: "State"}, {Title: "Department"},
+					{Title: "State"},
+					{Title: "Department"},
 					{Title: "Groups", Numeric: true, SortHref: "?sort=groups"},
 					{Title: "Last sign-in", SortHref: "?sort=seen"},
 					{Title: "Actions", Hidden: true, Narrow: true},
@@ -535,14 +538,16 @@ func galleryForm(p Page, f Form) templ.Component {
 func galleryGuide() Guide {
 	t := func(s ...Span) []Span { return s }
 	return Guide{Title: "At Atlassian", Sections: []GuideSection{
-		{ID: "before", Title: "Before you begin", Intro: t(Span{Text: "You need an organization administrator there, and a "}, Span{Kind: SpanBold, Text: "verified domain"}, Span{Text: "."}),
+		{
+			ID: "before", Title: "Before you begin", Intro: t(Span{Text: "You need an organization administrator there, and a "}, Span{Kind: SpanBold, Text: "verified domain"}, Span{Text: "."}),
 			Steps: [][]Span{
 				t(Span{Text: "Open "}, Span{Kind: SpanLink, Text: "the administration", URL: "https://admin.atlassian.example/"}, Span{Text: " and choose "}, Span{Kind: SpanBold, Text: "Security → Identity providers"}, Span{Text: "."}),
 				t(Span{Text: "Paste as "}, Span{Kind: SpanBold, Text: "Identity provider SSO URL"}, Span{Text: ": "}, Span{Kind: SpanValue, Text: "https://id.vertex.example/saml2/atlassiancloud"}),
 				t(Span{Text: "Give back "}, Span{Kind: SpanPending, Text: "the ACS URL (not entered yet)"}, Span{Text: "."}),
 			},
 			Notes:      [][]Span{t(Span{Text: "Verifying a domain may take up to 72 hours."})},
-			References: []Link{{Label: "Atlassian's own words", Href: "https://support.atlassian.example/"}}},
+			References: []Link{{Label: "Atlassian's own words", Href: "https://support.atlassian.example/"}},
+		},
 		{ID: "enforce", Title: "Enforce it", Notes: [][]Span{t(Span{Text: "Only an authentication policy enforces single sign-on."})}},
 	}}
 }
