@@ -599,3 +599,13 @@ func TestConnectionTestWritesNothing(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+func TestTargetThatCannotFilterByExternalID(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	w.target.Change(func(q *scimtest.Quirks) { q.Filters = []string{"User.userName", "Group.displayName"} })
+	w.target.Put(scim.User, scim.Resource{"userName": "ada", "active": true, "emails": []any{map[string]any{"value": "ada@example.com", "type": "work", "primary": true}}})
+	w.user("ada", w.group)
+	w.activate()
+	w.settled()
+	w.expect("group Engineering: ada; user ada active")
+}

@@ -88,12 +88,15 @@ func (r *run) look(ctx context.Context, step plan.Step) ([]scim.Resource, error)
 		}
 		return []scim.Resource{hit}, nil
 	}
-	for _, m := range step.Match {
+	for i, m := range step.Match {
 		var hits []scim.Resource
 		ex, err := r.call(ctx, func() (ex scim.Exchange, err error) {
 			hits, ex, err = c.Find(ctx, r.o.kind, m.Filter())
 			return ex, err
 		})
+		if unfilterable(err) && i < len(step.Match)-1 {
+			continue // the target can't look by this attribute, but maybe by the next
+		}
 		if err != nil {
 			return nil, r.failed(ctx, step, ex, err)
 		}
@@ -102,6 +105,12 @@ func (r *run) look(ctx context.Context, step plan.Step) ([]scim.Resource, error)
 		}
 	}
 	return nil, nil
+}
+
+// unfilterable tells whether a target refused a look-up because of its filter.
+func unfilterable(err error) bool {
+	e, ok := errors.AsType[*scim.Error](err)
+	return ok && e.ScimType == scim.InvalidFilter
 }
 
 // send carries out a step that writes.
