@@ -154,3 +154,16 @@ func TestDesired(t *testing.T) {
 		t.Error("a path that is both set and cleared passed the check")
 	}
 }
+
+func TestValue(t *testing.T) {
+	in := map[string]any{
+		"list": []map[string]any{{"n": 7, "tags": []string{"a"}}}, "f": 1.5, "u": uint8(3), "r": scim.Resource{"x": int64(1)},
+	}
+	want := map[string]any{
+		"list": []any{map[string]any{"n": json.Number("7"), "tags": []any{"a"}}},
+		"f":    json.Number("1.5"), "u": json.Number("3"), "r": map[string]any{"x": json.Number("1")},
+	}
+	if d := cmp.Diff(want, scim.Value(in)); d != "" {
+		t.Error(d)
+	}
+}

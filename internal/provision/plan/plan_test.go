@@ -807,3 +807,39 @@ func BenchmarkForPersonOneDiffers(b *testing.B) {
 		}
 	}
 }
+
+// However the mapping writes e-mail addresses, exactly one becomes primary.
+func TestOnePrimaryAddress(t *testing.T) {
+	const work = `emails[type eq "work"]`
+	tests := []struct {
+		name   string
+		values map[string]any
+		want   string
+	}{
+		{"a list", map[string]any{"emails": []any{map[string]any{"value": "a"}, map[string]any{"value": "b"}}}, `[{"primary":true,"value":"a"},{"value":"b"}]`},
+		{"a list with one", map[string]any{"emails": []any{map[string]any{"value": "a"}, map[string]any{"value": "b", "primary": true}}}, `[{"value":"a"},{"primary":true,"value":"b"}]`},
+		{"an element", map[string]any{work: map[string]any{"value": "a"}}, `[{"primary":true,"type":"work","value":"a"}]`},
+		{"a value", map[string]any{work + ".value": "a"}, `[{"primary":true,"type":"work","value":"a"}]`},
+		{"a value and primary false", map[string]any{work + ".value": "a", work + ".primary": false}, `[{"primary":true,"type":"work","value":"a"}]`},
+		{"two values, the second primary", map[string]any{`emails[type eq "home"].value`: "h", work + ".value": "a", work + ".primary": true}, `[{"type":"home","value":"h"},{"primary":true,"type":"work","value":"a"}]`},
+		{"two values, none primary", map[string]any{`emails[type eq "home"].value`: "h", work + ".value": "a"}, `[{"primary":true,"type":"home","value":"h"},{"type":"work","value":"a"}]`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := plan.Person{ID: "u1", Want: plan.Present, Attributes: scim.Desired{Values: tt.values}}
+			p.Attributes.Set("userName", "ada")
+			state := plan.PersonState{Known: plan.Absent}
+			step := plan.ForPerson(p, state, atlassian())[0]
+			b, err := json.Marshal(step.Body["emails"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, string(b)); d != "" {
+				t.Error(d)
+			}
+			if rest := plan.ForPerson(p, state.After(step, scim.Resource{"id": "r1"}), atlassian()); len(rest) != 0 {
+				t.Errorf("left to do: %v", sketches(rest))
+			}
+		})
+	}
+}
