@@ -1,0 +1,225 @@
+// Package console is the administrators' pages below /console. It hides how an administrator's
+// request becomes an actor, and how what the domain packages know is laid out, explained and
+// confirmed on pages that work without script.
+//
+// A page is a struct with what it shows and a templ component of the same name beside its
+// handler. A handler decodes, calls the domain with the request's actor, and renders; whether
+// something is allowed is decided there. The pages only leave out what a role can't do anyway.
+package console
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"github.com/latchkey-idp/latchkey/internal/access"
+	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/audit"
+	"github.com/latchkey-idp/latchkey/internal/authn"
+	"github.com/latchkey-idp/latchkey/internal/catalog"
+	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/provision"
+	"github.com/latchkey-idp/latchkey/internal/store"
+	"github.com/latchkey-idp/latchkey/internal/web"
+)
+
+// Config joins a Console to its house. All fields are needed but Log, ClientAddress, Version
+// and MaxImport.
+type Config struct {
+	Authn     *authn.Authn
+	Directory *directory.Directory
+	Apps      *app.Applications
+	Engine    *provision.Engine
+	Events    *audit.Log
+	Catalog   *catalog.Catalog
+	DB        *store.DB
+	// PublicURL is how people reach us, without a slash at the end.
+	PublicURL string
+	Version   string
+	Now       func() time.Time
+	// Log receives errors that no page can explain; nil discards them.
+	Log *slog.Logger
+	// ClientAddress returns a request's IP address, as found behind trusted proxies; nil takes
+	// that of the connection.
+	ClientAddress func(*http.Request) string
+	Cookie        web.SessionCookie
+	// MaxImport is the largest file of people in bytes; default 64 MiB.
+	MaxImport int64
+	// Policy is what the sign-in policy page shows; its zero fields aren't shown.
+	Policy Policy
+}
+
+const (
+	maxForm          = 1 << 20 // bytes; also a logo, a metadata file and a key pair fit
+	defaultMaxImport = 64 << 20
+	root             = "/console"
+	signInPath       = "/signin"
+	signInTime       = time.Hour // to sign in before the way back is forgotten
+)
+
+// Console serves the pages. It is safe for concurrent use.
+type Console struct {
+	Config
+}
+
+// New returns the console of a house.
+func New(c Config) *Console {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.ClientAddress == nil {
+		c.ClientAddress = func(r *http.Request) string { return hostOf(r.RemoteAddr) }
+	}
+	if c.MaxImport == 0 {
+		c.MaxImport = defaultMaxImport
+	}
+	return &Console{c}
+}
+
+// Routes adds the console's pages to mux, all below /console. The caller refuses cross-origin
+// posts.
+func (c *Console) Routes(mux *http.ServeMux) {
+	c.routesApplications(mux)
+	c.handle(mux, "GET "+root, c.home)
+	c.handle(mux, root+"/", func(http.ResponseWriter, *request) error {
+		return problem.New(problem.NotFound, "There is nothing at this address. The link may be old, or the thing may have been deleted.")
+	})
+}
+
+// request is a request of a signed-in person who has a role.
+type request struct {
+	*http.Request
+	// Session is whose request it is, By the person as the actor of what it does.
+	Session authn.Session
+	By      access.Actor
+}
+
+// can reports whether the person's role allows p, to leave out what it doesn't.
+func (r *request) can(p access.Permission) bool { return r.By.Role.Can(p) }
+
+// handler answers a request or returns an error, which becomes a page. See web.Handler.
+type handler func(w http.ResponseWriter, r *request) error
+
+// handle adds a page. Its form, if it posts one, is parsed when h is called.
+func (c *Console) handle(mux *http.ServeMux, pattern string, h handler) {
+	c.handleUpload(mux, pattern, maxForm, h)
+}
+
+// handleUpload is handle for posts of up to max bytes.
+func (c *Console) handleUpload(mux *http.ServeMux, pattern string, max int64, h handler) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) {
+		r := &request{Request: hr}
+		edge := web.Edge{
+			Log:  c.Log,
+			Home: "/",
+			Page: func(w http.ResponseWriter, hr *http.Request) web.Page {
+				return c.page(w, r, "", "")
+			},
+			Layout: func(p web.Page) templ.Component {
+				if r.By.Role == access.None {
+					return web.Bare(p)
+				}
+				return web.Console(p)
+			},
+		}
+		edge.Handle(func(w http.ResponseWriter, _ *http.Request) error {
+			return c.enter(w, r, max, h)
+		}).ServeHTTP(w, hr)
+	})
+}
+
+// enter finds out who asks, sends away who may not, and calls h.
+func (c *Console) enter(w http.ResponseWriter, r *request, max int64, h handler) error {
+	s, err := c.Authn.Session(r.Context(), c.Cookie.Read(r.Request))
+	if problem.Is(err, problem.Unauthenticated) {
+		return c.sendToSignIn(w, r)
+	}
+	if err != nil {
+		return err
+	}
+	r.Session = s
+	r.By = s.Actor(c.ClientAddress(r.Request), web.RequestID(r.Context()))
+	if s.User.Role == access.None {
+		return problem.New(problem.Forbidden,
+			"These pages are for administrators, and %s isn't one. Your applications are on the start page.", s.User.Email)
+	}
+	if r.Method == http.MethodGet {
+		if token := r.URL.Query().Get("flow"); token != "" {
+			return c.endFlow(w, r, token)
+		}
+	}
+	if r.Method == http.MethodPost {
+		r.Body = http.MaxBytesReader(w, r.Body, max)
+		if err := parseForm(r.Request); err != nil {
+			return err
+		}
+		if r.MultipartForm != nil {
+			defer func() { _ = r.MultipartForm.RemoveAll() }() // temporary files; the system's clean-up is the fallback
+		}
+	}
+	return h(w, r)
+}
+
+func parseForm(r *http.Request) error {
+	var err error
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data") {
+		err = r.ParseMultipartForm(1 << 20)
+	} else {
+		err = r.ParseForm()
+	}
+	if err == nil || web.Status(err) == http.StatusRequestEntityTooLarge {
+		return err
+	}
+	return problem.Wrap(problem.Invalid, err, "The form can't be read. Go back and send it again.")
+}
+
+// page returns the frame of a page. nav is the key of its entry in the navigation.
+func (c *Console) page(w http.ResponseWriter, r *request, nav, title string) web.Page {
+	p := web.NewPage(w, r.Request, title)
+	p.Nav = nav
+	org, err := c.Directory.Organization(r.Context())
+	if err != nil {
+		c.Log.WarnContext(r.Context(), "the organization's name can't be read", "error", err)
+	}
+	p.Organization.Name = org.Name
+	if r.By.Role != access.None {
+		p.Person = &web.Person{Name: r.Session.User.Name(), Email: r.Session.User.Email, Role: roleName(r.By.Role)}
+		p.Search = root + "/users"
+		p.Switch = &web.Crumb{Label: "My applications", Href: "/"}
+	}
+	return p
+}
+
+// redirect tells the person what happened and sends them to the next page.
+func redirect(w http.ResponseWriter, r *request, path string, level web.Level, message string) error {
+	if message != "" {
+		web.SetFlash(w, r.Request, level, message)
+	}
+	web.Redirect(w, r.Request, path)
+	return nil
+}
+
+// done is redirect after something went well.
+func done(w http.ResponseWriter, r *request, path, message string) error {
+	return redirect(w, r, path, web.OK, message)
+}
+
+// roleName is a role in words.
+func roleName(r access.Role) string {
+	switch r {
+	case access.Owner:
+		return "Owner"
+	case access.Administrator:
+		return "Administrator"
+	case access.HelpDesk:
+		return "Help desk"
+	case access.ReadOnly:
+		return "Read-only"
+	default:
+		return "No role"
+	}
+}

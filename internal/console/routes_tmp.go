@@ -1,0 +1,6 @@
+package console
+
+import "net/http"
+
+// routesApplications adds the pages of applications.
+func (c *Console) routesApplications(*http.ServeMux) {}
