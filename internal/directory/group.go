@@ -309,7 +309,7 @@ func scanNamed(r store.Row) (named, error) {
 // join makes people members of g and returns how many were not before.
 func (d *Directory) join(tx *store.Tx, by access.Actor, g Group, users []UserID) (int, error) {
 	var joined []named
-	for part := range slices.Chunk(unique(users), batch) {
+	for part := range slices.Chunk(unique(users), listed) {
 		in, args := inList(2, part)
 		known, err := store.One(tx, store.Scalar[int], `SELECT count(*) FROM users WHERE id IN (`+store.Placeholders(1, len(part))+`)`, args...)
 		if err != nil {
@@ -334,7 +334,7 @@ func (d *Directory) join(tx *store.Tx, by access.Actor, g Group, users []UserID)
 // leave takes people out of g and returns how many were in it.
 func (d *Directory) leave(tx *store.Tx, by access.Actor, g Group, users []UserID) (int, error) {
 	var left []named
-	for part := range slices.Chunk(unique(users), batch) {
+	for part := range slices.Chunk(unique(users), listed) {
 		in, args := inList(2, part)
 		args = append([]any{string(g.ID)}, args...)
 		present, err := store.All(tx, scanNamed, `SELECT users.id, users.display_name FROM memberships m JOIN users ON users.id = m.user_id
@@ -366,9 +366,9 @@ func (d *Directory) tellMembers(tx *store.Tx, by access.Actor, g Group, who []na
 		whom = fmt.Sprintf("%d people were", len(who))
 	}
 	// A long list isn't repeated here: the people's own events have it.
-	const listed = 100
-	list := make([]string, 0, min(len(who), listed))
-	for _, w := range who[:min(len(who), listed)] {
+	const most = 100
+	list := make([]string, 0, min(len(who), most))
+	for _, w := range who[:min(len(who), most)] {
 		list = append(list, w.name)
 	}
 	cause, err := audit.Record(tx, now, audit.Event{

@@ -1,5 +1,7 @@
 package directory
 
+import "github.com/latchkey-idp/latchkey/internal/problem"
+
 // ImportFormat is how an import file is written.
 type ImportFormat string
 
@@ -56,3 +58,31 @@ const (
 	RowUnchanged RowOutcome = "unchanged"
 	RowFailed    RowOutcome = "failed"
 )
+
+// RowReport tells what an import did with one row.
+type RowReport struct {
+	Line int `json:"line"`
+	// Email is that of the row.
+	Email string `json:"email"`
+	// UserID is the person's, unless the row failed or would create one in a dry run.
+	UserID  UserID     `json:"userId,omitempty"`
+	Outcome RowOutcome `json:"outcome"`
+	// Detail is a sentence for people: why it failed, or what changed.
+	Detail string          `json:"detail,omitempty"`
+	Fields []problem.Field `json:"fields,omitempty"`
+}
+
+// ImportReport tells what an import did, or would do.
+type ImportReport struct {
+	// ID is that of the import; its events name it.
+	ID        string `json:"id"`
+	DryRun    bool   `json:"dryRun"`
+	Created   int    `json:"created"`
+	Updated   int    `json:"updated"`
+	Unchanged int    `json:"unchanged"`
+	Failed    int    `json:"failed"`
+	// GroupsCreated are the names of groups that were created for rows.
+	GroupsCreated []string `json:"groupsCreated,omitempty"`
+	// Rows are in the order of the import.
+	Rows []RowReport `json:"rows"`
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,25 +90,27 @@ func isASCII(s string) bool {
 // insertWidth is how many parameters one person takes in insertUsers.
 const insertWidth = 17
 
-// insertUsers writes new people in one statement. The caller bounds their number.
+// insertUsers writes new people.
 func insertUsers(tx *store.Tx, users []User) error {
-	if len(users) == 0 {
-		return nil
-	}
-	args := make([]any, 0, insertWidth*len(users))
-	for _, u := range users {
-		c, err := derive(u.Attributes)
-		if err != nil {
-			return err
+	for part := range slices.Chunk(users, listed/insertWidth) {
+		args := make([]any, 0, insertWidth*len(part))
+		for _, u := range part {
+			c, err := derive(u.Attributes)
+			if err != nil {
+				return err
+			}
+			args = append(args, string(u.ID), u.Username, c.usernameKey, u.Email, string(u.State), string(u.PasswordStatus), string(u.Role),
+				c.name, c.profile, string(u.ManagerID), c.sortKey, c.searchKey, u.SessionEpoch, u.Version,
+				store.Micros(u.CreatedAt), store.Micros(u.UpdatedAt), store.Micros(u.SuspendedAt))
 		}
-		args = append(args, string(u.ID), u.Username, c.usernameKey, u.Email, string(u.State), string(u.PasswordStatus), string(u.Role),
-			c.name, c.profile, string(u.ManagerID), c.sortKey, c.searchKey, u.SessionEpoch, u.Version,
-			store.Micros(u.CreatedAt), store.Micros(u.UpdatedAt), store.Micros(u.SuspendedAt))
+		_, err := tx.Exec(`INSERT INTO users (id, username, username_key, email, state, password_status, role, display_name, profile,
+			manager_id, sort_key, search_key, session_epoch, version, created_at, updated_at, suspended_at) VALUES `+
+			values(len(part), insertWidth), args...)
+		if err != nil {
+			return taken(err)
+		}
 	}
-	_, err := tx.Exec(`INSERT INTO users (id, username, username_key, email, state, password_status, role, display_name, profile,
-		manager_id, sort_key, search_key, session_epoch, version, created_at, updated_at, suspended_at) VALUES `+
-		values(len(users), insertWidth), args...)
-	return taken(err)
+	return nil
 }
 
 // updateUser writes all of a person back.
