@@ -299,3 +299,14 @@ func raiseGeneration(tx *store.Tx, id ID) error {
 	_, err := tx.Exec(`UPDATE scim_integrations SET generation = generation + 1 WHERE application_id = $1`, string(id))
 	return err
 }
+
+// ActiveVersion returns the version of an application whose sign-on is active, 0 for every other one. It is the small
+// question that is asked before something made from the settings of that version is let out.
+func ActiveVersion(tx *store.Tx, id ID) (int64, error) {
+	v, err := store.One(tx, store.Scalar[int64], `SELECT a.version FROM applications a
+		JOIN saml_integrations m ON m.application_id = a.id AND m.state = 'active' WHERE a.id = $1`, string(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	return v, err
+}

@@ -1,0 +1,316 @@
+package idp
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/access"
+	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/audit"
+	"github.com/latchkey-idp/latchkey/internal/authn"
+	"github.com/latchkey-idp/latchkey/internal/catalog"
+	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/saml"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/store"
+	"github.com/latchkey-idp/latchkey/internal/web"
+)
+
+// errChanged says that something which the answer rests on changed before the answer was recorded.
+var errChanged = errors.New("idp: changed meanwhile")
+
+// state is all that an answer rests on, read in one snapshot.
+type state struct {
+	app      app.Application
+	signer   *xmldsig.Signer
+	standing app.Standing
+}
+
+func (p *IDP) read(r *http.Request, v *visit, s authn.Session) (state, error) {
+	var st state
+	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
+		if st.app, err = app.GetApplication(tx, v.ApplicationID); err != nil {
+			return err
+		}
+		if st.standing, err = app.StandingOf(tx, v.ApplicationID, s.User.ID); err != nil {
+			return err
+		}
+		if st.app.SAML.Status != app.Active {
+			return nil
+		}
+		_, st.signer, err = p.pairs.XMLSigner(tx, string(v.ApplicationID), st.app.SAML.Hash())
+		return err
+	})
+	return st, err
+}
+
+// answer gives a signed-in person what they came for, or says why not.
+func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session) error {
+	const attempts = 4
+	for range attempts {
+		err := p.tryAnswer(w, r, v, s)
+		if !errors.Is(err, errChanged) {
+			return err
+		}
+	}
+	return problem.New(problem.Unavailable, "The settings of %s are changing right now. Try again in a moment.", v.Application)
+}
+
+func (p *IDP) tryAnswer(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session) error {
+	st, err := p.read(r, v, s)
+	if problem.Is(err, problem.NotFound) {
+		// The application or the person was deleted between two steps; looking again tells which.
+		return p.refuse(w, r, &refusal{
+			status: http.StatusNotFound, reason: "unknown_application", outcome: audit.Failure, idpInitiated: v.Decision == nil,
+			Title: "This application doesn't exist any more", Text: "It was deleted while you were signing in.",
+			Next: "Load your applications again.",
+		})
+	}
+	if err != nil {
+		return err
+	}
+	a := st.app
+	if st.standing.User.State != directory.Active {
+		// Suspended since the session was read, which ends sessions.
+		return p.dispatchSignedOut(w, r, v)
+	}
+	if a.SAML.Status != app.Active {
+		if v.Decision == nil && a.BookmarkURL != "" && st.standing.Granted() {
+			w.Header().Set("Cache-Control", "no-store")
+			http.Redirect(w, r, a.BookmarkURL, http.StatusSeeOther)
+			return nil
+		}
+		ref := notReady(a)
+		if !st.standing.Granted() {
+			ref = denied(a, s)
+		}
+		return p.refuse(w, r, ref.of(v, s))
+	}
+	if !st.standing.Granted() {
+		if v.passive() {
+			return p.decline(w, r, v, s, saml.AccessDenied, "The person isn't in a group that is bound to this application.")
+		}
+		return p.refuse(w, r, denied(a, s).of(v, s))
+	}
+	ready, err := p.prepare(a)
+	if err != nil {
+		return err
+	}
+	to, ok := target(ready.sp, v, a)
+	if !ok {
+		return p.refuse(w, r, (&refusal{
+			application: a, status: http.StatusBadRequest, reason: string(saml.UnregisteredACS), outcome: audit.Failure,
+			Title: "The answer has nowhere to go",
+			Text:  "The address at which " + a.Label + " wanted the answer was removed from its settings while you were signing in.",
+			Next:  "Open " + a.Label + " again.",
+		}).of(v, s))
+	}
+	person := st.standing.Person()
+	claims, err := ready.mapping.Apply(&person)
+	if blocked, ok := errors.AsType[*catalog.BlockedError](err); ok {
+		return p.refuse(w, r, blockedBy(a, blocked).of(v, s))
+	}
+	if err != nil {
+		return fmt.Errorf("idp: claims for %s: %w", a.ID, err)
+	}
+	var asked *saml.AuthnRequest
+	var wish saml.RequestedAuthnContext
+	format := ""
+	if v.Decision != nil {
+		asked, wish, format = &v.Decision.Request, v.Decision.Request.RequestedAuthnContext, v.Decision.NameIDFormat
+	}
+	name, err := subject(a, claims.NameID, format, asked)
+	if errors.Is(err, errAnotherPerson) {
+		return p.decline(w, r, v, s, saml.UnknownPrincipal, "The application asked for another person than the one who is signed in.")
+	}
+	if err != nil {
+		return err
+	}
+	class, ok := wish.Choose(contextOrder, achieved(s.Factors)...)
+	if !ok {
+		return p.decline(w, r, v, s, saml.NoAuthnContext, "The application asks for a way of signing in that was not used.")
+	}
+	now := p.now().UTC()
+	response := saml.Response{
+		ID: saml.NewID(), AssertionID: saml.NewID(), IssueInstant: now, Issuer: a.SAML.IDPEntityID,
+		Destination: to.ACS.URL, InResponseTo: to.InResponseTo, Audiences: []string{a.SAML.SPEntityID}, Subject: name,
+		// Clocks differ by seconds even where they are kept; a minute saves people from a refusal that nobody understands.
+		NotBefore: now.Add(-time.Minute), NotOnOrAfter: now.Add(p.limits.AssertionLife),
+		Authn:      saml.Authn{Instant: s.AuthenticatedAt, SessionIndex: saml.NewID(), ContextClass: class},
+		Attributes: claims.Attributes,
+	}
+	xml, err := saml.AppendResponse(nil, &response, st.signer, a.SAML.Sign())
+	if err != nil {
+		return fmt.Errorf("idp: answer for %s: %w", a.ID, err)
+	}
+	err = p.db.Update(r.Context(), func(tx *store.Tx) error {
+		if err := p.unchanged(tx, a, s); err != nil {
+			return err
+		}
+		if v.flow != "" {
+			if _, err := authn.ConsumeFlow(tx, now, v.flow); err != nil {
+				return err
+			}
+		}
+		if err := insertSession(tx, response.Authn.SessionIndex, s.ID, a.ID, name, now); err != nil {
+			return err
+		}
+		_, err := audit.Record(tx, now, p.success(r, v, s, st, &response))
+		return err
+	})
+	switch {
+	case errors.Is(err, authn.ErrStale):
+		return p.refuse(w, r, stale().of(v, s))
+	case store.Foreign(err):
+		// The session ended between reading it and now.
+		return p.dispatchSignedOut(w, r, v)
+	case err != nil:
+		return err
+	}
+	return p.send(w, r, a.Label, to.ACS.URL, xml, to.RelayState)
+}
+
+// target is where an answer goes: only to an address that is registered now, whatever was registered when the person set
+// out.
+func target(sp saml.ServiceProvider, v *visit, a app.Application) (saml.Reply, bool) {
+	if v.Decision == nil {
+		acs, ok := sp.DefaultACS()
+		reply := saml.Reply{ACS: acs, RelayState: a.SAML.DefaultRelayState}
+		if v.RelayState != nil {
+			reply.RelayState = *v.RelayState
+		}
+		return reply, ok
+	}
+	reply := v.Decision.Reply
+	for _, acs := range sp.ACS {
+		if acs.URL == reply.ACS.URL {
+			return reply, v.Decision.Request.Issuer == sp.EntityID
+		}
+	}
+	return saml.Reply{}, false
+}
+
+// unchanged makes sure, in the transaction that records the answer, that the application's settings are those that the
+// answer was made from, and that the person still has access.
+func (p *IDP) unchanged(tx *store.Tx, a app.Application, s authn.Session) error {
+	version, err := app.ActiveVersion(tx, a.ID)
+	if err != nil {
+		return err
+	}
+	if version != a.Version {
+		return errChanged
+	}
+	via, err := app.Entitled(tx, a.ID, s.User.ID)
+	if err != nil {
+		return err
+	}
+	if len(via) == 0 {
+		return errChanged
+	}
+	return nil
+}
+
+// dispatchSignedOut goes on as if there had been no session.
+func (p *IDP) dispatchSignedOut(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if v.flow == "" {
+		if err := p.start(r, v); err != nil {
+			return err
+		}
+	}
+	web.Redirect(w, r, p.signIn+"?flow="+v.flow)
+	return nil
+}
+
+// decline answers a good request with a status instead of an assertion, at the service provider's registered address.
+func (p *IDP) decline(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session, reason saml.Reason, text string) error {
+	if v.Decision == nil {
+		return fmt.Errorf("idp: %s without a request", reason)
+	}
+	e := v.Decision.Refuse(reason, text)
+	return p.sendStatus(w, r, v, s, e)
+}
+
+// sendStatus sends an error that may go to the service provider. It consumes the flow: a request is answered once.
+func (p *IDP) sendStatus(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session, e *saml.Error) error {
+	var st state
+	now := p.now().UTC()
+	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
+		if st.app, err = app.GetApplication(tx, v.ApplicationID); err != nil {
+			return err
+		}
+		_, st.signer, err = p.pairs.XMLSigner(tx, string(v.ApplicationID), st.app.SAML.Hash())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	ready, err := p.prepare(st.app)
+	if err != nil {
+		return err
+	}
+	if st.app.SAML.Status != app.Active {
+		return p.refuse(w, r, notReady(st.app).of(v, s))
+	}
+	known := false
+	for _, acs := range ready.sp.ACS {
+		known = known || acs.URL == e.Reply.ACS.URL
+	}
+	ref := badRequest(st.app, e).of(v, s)
+	if !known {
+		return p.refuse(w, r, ref)
+	}
+	xml, err := saml.AppendStatus(nil, &saml.StatusResponse{
+		ID: saml.NewID(), IssueInstant: now, Issuer: st.app.SAML.IDPEntityID, Destination: e.Reply.ACS.URL,
+		InResponseTo: e.Reply.InResponseTo, Status: e.Status,
+	}, st.signer)
+	if err != nil {
+		return fmt.Errorf("idp: status for %s: %w", st.app.ID, err)
+	}
+	err = p.record(r, ref, func(tx *store.Tx) error {
+		if v.flow == "" {
+			return nil
+		}
+		_, err := authn.ConsumeFlow(tx, now, v.flow)
+		return err
+	})
+	if errors.Is(err, authn.ErrStale) {
+		return p.refuse(w, r, stale().of(v, s))
+	}
+	if err != nil {
+		return err
+	}
+	return p.send(w, r, st.app.Label, e.Reply.ACS.URL, xml, e.Reply.RelayState)
+}
+
+// send shows the page that posts a message to a registered ACS by itself (saml-bindings §3.5.4).
+func (p *IDP) send(w http.ResponseWriter, r *http.Request, label, acs string, xml []byte, relayState string) error {
+	form := web.PostForm{
+		Action: acs, To: label, Theme: web.ThemeOf(r),
+		Fields: []web.Hidden{{Name: "SAMLResponse", Value: saml.EncodePost(xml)}},
+	}
+	if relayState != "" {
+		form.Fields = append(form.Fields, web.Hidden{Name: "RelayState", Value: relayState})
+	}
+	web.AllowFormTarget(w, acs)
+	w.Header().Set("Cache-Control", "no-store")
+	return web.Render(w, r, http.StatusOK, web.PostPage(form))
+}
+
+// insertSession remembers what a service provider was told, for single logout. It fails if the session is gone.
+func insertSession(tx *store.Tx, index, session string, id app.ID, name saml.NameID, now time.Time) error {
+	_, err := tx.Exec(`INSERT INTO saml_sessions (id, session_id, application_id, name_id, name_id_format, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6)`, index, session, string(id), name.Value, name.Format, store.Micros(now))
+	return err
+}
+
+// actor is who visits: the person, or somebody who isn't signed in.
+func (p *IDP) actor(r *http.Request, s authn.Session) access.Actor {
+	address, correlation := p.address(r), web.RequestID(r.Context())
+	if s.ID == "" {
+		return access.Actor{Kind: access.Person, Name: "not signed in", Address: address, Correlation: correlation}
+	}
+	return s.Actor(address, correlation)
+}
