@@ -442,6 +442,16 @@ func trendPoints(values []float64) string {
 	return b.String()
 }
 
+// LiveOptions describe a Live part of a page.
+type LiveOptions struct {
+	// ID is the part's id.
+	ID string
+	// Href answers with the page that holds the part; usually the page's own path.
+	Href string
+	// Every is the time between two looks; zero stops, e.g. when the work is done.
+	Every time.Duration
+}
+
 // CardOptions describe a Card.
 type CardOptions struct {
 	Title, Text string
@@ -528,7 +538,11 @@ type FilterBar struct {
 	Target string
 	// Clear is where "Clear" leads; empty hides it.
 	Clear string
+	// ID tells several bars of a page apart; empty means "filter".
+	ID string
 }
+
+func (f FilterBar) id(part string) string { return cmpOr(f.ID, "filter") + "-" + fieldID(part) }
 
 // Filter is one list of choices in a FilterBar.
 type Filter struct {

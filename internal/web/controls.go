@@ -282,6 +282,7 @@ type Form struct {
 	values url.Values
 	fields []problem.Field
 	text   string
+	id     string
 }
 
 // NewForm returns a form filled with values, by field name.
@@ -296,6 +297,12 @@ func NewForm(values map[string]string) Form {
 // PostedForm returns a form with what r posted, so that nothing the person typed is lost. It
 // expects that the handler has parsed the body (r.ParseForm or r.ParseMultipartForm).
 func PostedForm(r *http.Request) Form { return Form{values: r.PostForm} }
+
+// Named tells the form from another on the same page that has fields of the same names: it
+// starts the ids of its fields.
+func (f Form) Named(id string) Form { f.id = id; return f }
+
+func (f Form) fieldID(name string) string { return cmpOr(f.id, "f") + "-" + fieldID(name) }
 
 // Fail returns the form with what err says is wrong, and true, when err can be put right in
 // the form: when it is of kind Invalid or Conflict. Otherwise it returns false and the handler
@@ -344,12 +351,31 @@ func (f Form) Error(name string) string {
 // checked when the value is "on", "true" or "1".
 func (f Form) Field(name, label string) Field {
 	v := f.Value(name)
-	return Field{Name: name, Label: label, Value: v, Error: f.Error(name), Checked: v == "on" || v == "true" || v == "1"}
+	return Field{Name: name, Label: label, ID: f.fieldID(name), Value: v, Error: f.Error(name), Checked: v == "on" || v == "true" || v == "1"}
 }
 
 // Summary is the list of all that is wrong, with links to the fields; it draws nothing when
 // nothing is. Put it first in the form.
 func (f Form) Summary() templ.Component { return errorSummary(f) }
+
+// Picker chooses several things from a list too long to show: a search box whose answers can
+// be ticked, and the ticked ones above it. It sends Name once per choice.
+type Picker struct {
+	Name, Label string
+	Help, Error string
+	// Source is a path that answers GET with parameter "q" by PickerOptions of the same name.
+	Source string
+	// Placeholder says what is searched.
+	Placeholder string
+	// Chosen are ticked already; Options are offered before anything is searched, which is
+	// all there is where scripts don't run.
+	Chosen, Options []Option
+}
+
+// Render implements templ.Component.
+func (p Picker) Render(ctx context.Context, w io.Writer) error { return picker(p).Render(ctx, w) }
+
+func (p Picker) id() string { return "pick-" + fieldID(p.Name) }
 
 // ConfirmForm asks to type a word, usually the object's name, before something that can't be
 // taken back. The button waits for the word where scripts run; the server must compare the

@@ -64,8 +64,8 @@
 // # Without script, with htmx
 //
 // Everything works without script except what is marked so. htmx is there for lists that
-// filter while one types (FilterBar.Target), drawers that load when opened (LogEntry.Load) and
-// progress that refreshes itself (hx-get with hx-trigger="every 2s" on a wrapper of yours).
+// filter while one types (FilterBar.Target), drawers that load when opened (LogEntry.Load),
+// choices from long lists (Picker), and parts that refresh themselves (Live).
 // Attributes that app.js understands in any markup:
 //
 //	data-dirty              on a form: warn before leaving with unsaved changes

@@ -87,6 +87,9 @@ func Gallery(prefix string) http.Handler {
 		Redirect(w, r, prefix+"/activity")
 		return nil
 	})
+	page("/picker", func(w http.ResponseWriter, r *http.Request) error {
+		return Render(w, r, http.StatusOK, PickerOptions("groups", Option{Value: "4", Label: "Support", Help: "31 people"}, Option{Value: "1", Label: "Engineering"}))
+	})
 	page("/drawer", func(w http.ResponseWriter, r *http.Request) error {
 		if !IsHTMX(r) {
 			return problem.New(problem.NotFound, "This is a part of a page.")

@@ -45,6 +45,8 @@ type Page struct {
 	Switch *Crumb
 	// Narrow sets the content in one reading column, for forms and wizards.
 	Narrow bool
+	// Wide gives the card of Bare more room, for set-up pages.
+	Wide bool
 
 	// Theme is the person's choice of colours.
 	Theme Theme

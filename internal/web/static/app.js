@@ -182,6 +182,23 @@
     countPicked(wrap);
   });
 
+  // Pickers: what is ticked moves up and stays while one searches on.
+  on("change", "[data-picker-found] input", (box) => {
+    const chosen = box.closest("[data-picker]").querySelector("[data-picker-chosen]");
+    const known = [...chosen.querySelectorAll("input")].find((i) => i.value === box.value);
+    if (known) {
+      known.checked = true;
+      box.closest("label").remove();
+    } else {
+      chosen.append(box.closest("label"));
+      box.focus();
+    }
+  });
+
+  on("keydown", "[data-picker] input[type=search]", (_, event) => {
+    if (event.key === "Enter") event.preventDefault(); // it would send the whole form
+  });
+
   // Tiles: filter while one types.
   on("input", "[data-filter]", (input) => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -264,6 +281,10 @@
     if (named && named.matches("details")) named.open = true;
   }
 
+  // A live part rests while nobody looks.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.detail.elt.matches("[data-live]")) event.preventDefault();
+  });
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt));
   // An error answer is shown when it is a message of ours, which names its target itself.
   document.addEventListener("htmx:beforeSwap", (event) => {

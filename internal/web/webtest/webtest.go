@@ -128,6 +128,11 @@ func (c *checker) element(n *html.Node) {
 			}
 		}
 	}
+	for _, ref := range []string{"hx-target", "data-filter", "data-filter-none"} {
+		if v := attr(n, ref); len(v) > 1 && v[0] == '#' && c.ids[v[1:]] == 0 {
+			c.add("%s names the missing id %q in %s", describe(n), v[1:], ref)
+		}
+	}
 	if href := attr(n, "href"); len(href) > 1 && href[0] == '#' && c.ids[href[1:]] == 0 {
 		c.add("%s leads to the missing id %q", describe(n), href[1:])
 	}

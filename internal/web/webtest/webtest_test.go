@@ -30,6 +30,7 @@ func TestFindings(t *testing.T) {
 		{"wrapped label", `<label>A <input name="a"></label>`, ""},
 		{"described by nothing", `<label for="a">A</label><input id="a" aria-describedby="b">`, `<input id="a"> names the missing id "b" in aria-describedby`},
 		{"link to nothing", `<a href="#x">a</a>`, `<a href="#x"> leads to the missing id "x"`},
+		{"target of htmx", `<div hx-target="#x"></div>`, `<div> names the missing id "x" in hx-target`},
 		{"icon button", `<button type="button"><svg aria-hidden="true"></svg></button>`, `<button type="button"> has no name`},
 		{"button without type", `<button>a</button>`, `<button> has no type`},
 		{"picture", `<img src="/x">`, "<img> has no alt"},
