@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -154,18 +155,51 @@ func Record(tx *store.Tx, at time.Time, e Event) (string, error) {
 	return e.ID, nil
 }
 
+// RecordAll is Record of many events; it returns their ids in the same order.
+func RecordAll(tx *store.Tx, at time.Time, events []Event) ([]string, error) {
+	out := make([]string, len(events))
+	all := slices.Clone(events)
+	for i := range all {
+		e := &all[i]
+		e.ID, e.At = store.NewID(), at
+		if e.Outcome == "" {
+			e.Outcome = Success
+		}
+		out[i] = e.ID
+	}
+	if err := insert(tx, all...); err != nil {
+		return nil, fmt.Errorf("audit: record %d events: %w", len(all), err)
+	}
+	return out, nil
+}
+
 // OutboxTopic is the wake-up that Changed rings.
 const OutboxTopic = "outbox"
 
 // Changed notes that an object changed, so that its consequences at the applications are
 // worked out. cause is the id of the event that tells the change.
 func Changed(tx *store.Tx, at time.Time, kind, id, cause string) error {
-	_, err := tx.Exec(`INSERT INTO outbox (id, object_kind, object_id, cause, created_at) VALUES ($1, $2, $3, $4, $5)`,
-		store.NewID(), kind, id, cause, store.Micros(at))
-	if err != nil {
-		return fmt.Errorf("audit: outbox: %w", err)
+	return ChangedAll(tx, at, []Pending{{Kind: kind, ID: id, Cause: cause}})
+}
+
+// ChangedAll is Changed of many objects; their At isn't used.
+func ChangedAll(tx *store.Tx, at time.Time, objects []Pending) error {
+	const together, width = 30, 5
+	for part := range slices.Chunk(objects, together) {
+		args := make([]any, 0, width*len(part))
+		var values strings.Builder
+		for i, p := range part {
+			args = append(args, store.NewID(), p.Kind, p.ID, p.Cause, store.Micros(at))
+			if i > 0 {
+				values.WriteString(", ")
+			}
+			values.WriteString("(" + store.Placeholders(1+i*width, width) + ")")
+		}
+		if _, err := tx.Exec(`INSERT INTO outbox (id, object_kind, object_id, cause, created_at) VALUES `+values.String(), args...); err != nil {
+			return fmt.Errorf("audit: outbox: %w", err)
+		}
+		tx.Wake(OutboxTopic)
 	}
-	tx.Wake(OutboxTopic)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,22 +17,39 @@ import (
 const columns = `id, at, type, outcome, actor_kind, actor_id, actor_name, address, correlation,
 	object_kind, object_id, object_name, application_id, cause, message, changes, detail`
 
-func insert(tx *store.Tx, e Event) error {
-	changes, err := json.Marshal(e.Changes)
-	if err != nil {
-		return err
+// width is how many parameters an event takes.
+const width = 18
+
+// insert writes events; several in one statement spare PostgreSQL's round trips. A statement
+// has few parameters all the same: SQLite looks each up by name among those before it.
+func insert(tx *store.Tx, events ...Event) error {
+	const together = 8
+	for part := range slices.Chunk(events, together) {
+		args := make([]any, 0, width*len(part))
+		var values strings.Builder
+		for i, e := range part {
+			changes, err := json.Marshal(e.Changes)
+			if err != nil {
+				return err
+			}
+			detail, err := json.Marshal(e.Detail)
+			if err != nil {
+				return err
+			}
+			search := store.Fold(strings.Join([]string{string(e.Type), e.Actor.Name, e.Object.Name, e.Message, e.Actor.Address}, " "))
+			args = append(args, e.ID, store.Micros(e.At), string(e.Type), string(e.Outcome), string(e.Actor.Kind), e.Actor.ID, e.Actor.Name,
+				e.Actor.Address, e.Actor.Correlation, e.Object.Kind, e.Object.ID, e.Object.Name, e.ApplicationID, e.Cause,
+				e.Message, string(changes), string(detail), search)
+			if i > 0 {
+				values.WriteString(", ")
+			}
+			values.WriteString("(" + store.Placeholders(1+i*width, width) + ")")
+		}
+		if _, err := tx.Exec(`INSERT INTO events (`+columns+`, search_key) VALUES `+values.String(), args...); err != nil {
+			return err
+		}
 	}
-	detail, err := json.Marshal(e.Detail)
-	if err != nil {
-		return err
-	}
-	search := store.Fold(strings.Join([]string{string(e.Type), e.Actor.Name, e.Object.Name, e.Message, e.Actor.Address}, " "))
-	_, err = tx.Exec(`INSERT INTO events (`+columns+`, search_key)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
-		e.ID, store.Micros(e.At), string(e.Type), string(e.Outcome), string(e.Actor.Kind), e.Actor.ID, e.Actor.Name,
-		e.Actor.Address, e.Actor.Correlation, e.Object.Kind, e.Object.ID, e.Object.Name, e.ApplicationID, e.Cause,
-		e.Message, string(changes), string(detail), search)
-	return err
+	return nil
 }
 
 func scan(r store.Row) (Event, error) {

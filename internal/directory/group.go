@@ -379,19 +379,20 @@ func (d *Directory) tellMembers(tx *store.Tx, by access.Actor, g Group, who []na
 	if err != nil {
 		return err
 	}
-	for _, w := range who {
+	events := make([]audit.Event, len(who))
+	for i, w := range who {
 		change := audit.Change{Attribute: "groups", New: g.Name}
 		if !added {
 			change.Old, change.New = change.New, nil
 		}
-		_, err := audit.Record(tx, now, audit.Event{
+		events[i] = audit.Event{
 			Type: audit.AssociationChange, Actor: by, Object: audit.Ref{Kind: audit.KindUser, ID: string(w.id), Name: w.name}, Cause: cause,
 			Message: fmt.Sprintf("%s was %s %s %s.", w.name, verb, prep, g.Name), Changes: []audit.Change{change},
 			Detail: map[string]any{"group": g.ref()},
-		})
-		if err != nil {
-			return err
 		}
+	}
+	if _, err := audit.RecordAll(tx, now, events); err != nil {
+		return err
 	}
 	return tell(tx, now, cause, named2ids(who), []GroupID{g.ID})
 }

@@ -719,24 +719,29 @@ func (m *importer) chunk(tx *store.Tx, from, to int) error {
 			return err
 		}
 	}
-	cause := ""
-	for _, dec := range decisions {
-		e := audit.Event{
+	events := make([]audit.Event, len(decisions))
+	for i, dec := range decisions {
+		events[i] = audit.Event{
 			Type: audit.UserUpdate, Actor: m.by, Object: dec.user.ref(), Changes: dec.changes,
 			Detail:  map[string]any{"import": m.id, "line": dec.row.Line},
 			Message: dec.user.Name() + " was changed by an import: " + labels(dec.changes) + ".",
 		}
 		if dec.row.result.Outcome == RowCreated {
-			e.Type, e.Message = audit.UserCreate, dec.user.Name()+" was created by an import."
-		}
-		if cause, err = audit.Record(tx, now, e); err != nil {
-			return err
-		}
-		if err := audit.Changed(tx, now, audit.KindUser, string(dec.user.ID), cause); err != nil {
-			return err
+			events[i].Type, events[i].Message = audit.UserCreate, dec.user.Name()+" was created by an import."
 		}
 	}
-	return tell(tx, now, cause, nil, touched)
+	causes, err := audit.RecordAll(tx, now, events)
+	if err != nil {
+		return err
+	}
+	changed := make([]audit.Pending, 0, len(decisions)+len(touched))
+	for i, dec := range decisions {
+		changed = append(changed, audit.Pending{Kind: audit.KindUser, ID: string(dec.user.ID), Cause: causes[i]})
+	}
+	for _, id := range touched {
+		changed = append(changed, audit.Pending{Kind: audit.KindGroup, ID: string(id), Cause: causes[len(causes)-1]})
+	}
+	return audit.ChangedAll(tx, now, changed)
 }
 
 // forgetLost clears managers whose own row was decided to be created, but lost its name to

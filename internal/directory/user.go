@@ -237,17 +237,14 @@ func (u User) ref() audit.Ref {
 
 // tell writes the outbox rows of changed people and groups.
 func tell(tx *store.Tx, now time.Time, cause string, users []UserID, groups []GroupID) error {
+	rows := make([]audit.Pending, 0, len(users)+len(groups))
 	for _, id := range users {
-		if err := audit.Changed(tx, now, audit.KindUser, string(id), cause); err != nil {
-			return err
-		}
+		rows = append(rows, audit.Pending{Kind: audit.KindUser, ID: string(id), Cause: cause})
 	}
 	for _, id := range groups {
-		if err := audit.Changed(tx, now, audit.KindGroup, string(id), cause); err != nil {
-			return err
-		}
+		rows = append(rows, audit.Pending{Kind: audit.KindGroup, ID: string(id), Cause: cause})
 	}
-	return nil
+	return audit.ChangedAll(tx, now, rows)
 }
 
 // checkManager looks whether a manager exists. It spares the look-up when there is none.
