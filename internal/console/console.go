@@ -9,6 +9,7 @@ package console
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -57,8 +58,6 @@ const (
 	maxForm          = 1 << 20 // bytes; also a logo, a metadata file and a key pair fit
 	defaultMaxImport = 64 << 20
 	root             = "/console"
-	signInPath       = "/signin"
-	signInTime       = time.Hour // to sign in before the way back is forgotten
 )
 
 // Console serves the pages. It is safe for concurrent use.
@@ -114,8 +113,9 @@ func (c *Console) handleUpload(mux *http.ServeMux, pattern string, max int64, h 
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) {
 		r := &request{Request: hr}
 		edge := web.Edge{
-			Log:  c.Log,
-			Home: "/",
+			Log:    c.Log,
+			Home:   "/",
+			SignIn: "/signin",
 			Page: func(w http.ResponseWriter, hr *http.Request) web.Page {
 				return c.page(w, r, "", "")
 			},
@@ -135,9 +135,6 @@ func (c *Console) handleUpload(mux *http.ServeMux, pattern string, max int64, h 
 // enter finds out who asks, sends away who may not, and calls h.
 func (c *Console) enter(w http.ResponseWriter, r *request, max int64, h handler) error {
 	s, err := c.Authn.Session(r.Context(), c.Cookie.Read(r.Request))
-	if problem.Is(err, problem.Unauthenticated) {
-		return c.sendToSignIn(w, r)
-	}
 	if err != nil {
 		return err
 	}
@@ -146,11 +143,6 @@ func (c *Console) enter(w http.ResponseWriter, r *request, max int64, h handler)
 	if s.User.Role == access.None {
 		return problem.New(problem.Forbidden,
 			"These pages are for administrators, and %s isn't one. Your applications are on the start page.", s.User.Email)
-	}
-	if r.Method == http.MethodGet {
-		if token := r.URL.Query().Get("flow"); token != "" {
-			return c.endFlow(w, r, token)
-		}
 	}
 	if r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, max)
@@ -175,6 +167,14 @@ func parseForm(r *http.Request) error {
 		return err
 	}
 	return problem.Wrap(problem.Invalid, err, "The form can't be read. Go back and send it again.")
+}
+
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return host
 }
 
 // page returns the frame of a page. nav is the key of its entry in the navigation.
@@ -206,20 +206,4 @@ func redirect(w http.ResponseWriter, r *request, path string, level web.Level, m
 // done is redirect after something went well.
 func done(w http.ResponseWriter, r *request, path, message string) error {
 	return redirect(w, r, path, web.OK, message)
-}
-
-// roleName is a role in words.
-func roleName(r access.Role) string {
-	switch r {
-	case access.Owner:
-		return "Owner"
-	case access.Administrator:
-		return "Administrator"
-	case access.HelpDesk:
-		return "Help desk"
-	case access.ReadOnly:
-		return "Read-only"
-	default:
-		return "No role"
-	}
 }
