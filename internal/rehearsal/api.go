@@ -202,6 +202,13 @@ func (s *Site) mountAPI(mux *http.ServeMux) {
 		return nil, s.SetDefaultGroup(r.PathValue("name"), in.Default)
 	})
 
+	handle("PUT /site-groups/{name}/members/{ref}", func(r *http.Request) (any, error) {
+		return nil, s.SetGroupMember(r.PathValue("name"), r.PathValue("ref"), true)
+	})
+	handle("DELETE /site-groups/{name}/members/{ref}", func(r *http.Request) (any, error) {
+		return nil, s.SetGroupMember(r.PathValue("name"), r.PathValue("ref"), false)
+	})
+
 	handle("GET /requests", func(r *http.Request) (any, error) {
 		f, err := requestFilter(r)
 		if err != nil {

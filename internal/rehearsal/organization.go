@@ -716,6 +716,30 @@ func (s *Site) AddSiteGroup(name string) error {
 	return nil
 }
 
+// SetGroupMember puts an account, named by id or e-mail address, into a local group of the site or takes it
+// out. Synced groups are read-only here.
+func (s *Site) SetGroupMember(group, ref string, member bool) error {
+	s.lock()
+	defer s.unlock()
+	g := s.st.orgGroups[fold(strings.TrimSpace(group))]
+	if g == nil {
+		return refuse(http.StatusNotFound, "There is no group %s in the organization.", group)
+	}
+	if g.directory != "" {
+		return refuse(http.StatusConflict, "%s is synced: its members can only be changed at the identity provider.", g.name)
+	}
+	a := s.st.account(ref)
+	if a == nil {
+		return refuse(http.StatusNotFound, "There is no account %s.", ref)
+	}
+	if member {
+		g.members[a.id] = struct{}{}
+	} else {
+		delete(g.members, a.id)
+	}
+	return nil
+}
+
 // SetDefaultGroup gives a site group default status, or takes it.
 func (s *Site) SetDefaultGroup(name string, deflt bool) error {
 	s.lock()

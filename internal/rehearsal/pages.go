@@ -90,6 +90,7 @@ func templateFuncs() template.FuncMap {
 			return name[strings.LastIndexByte(name, '/')+1:]
 		},
 		"seconds": func(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) },
+		"initial": func(s string) string { return strings.ToUpper(string([]rune(s + " ")[:1])) },
 		"plus":    func(a, b int) int { return a + b },
 	}
 }
@@ -262,6 +263,10 @@ func (s *Site) mountAdmin(mux *http.ServeMux) {
 			return back, s.SignOutEverywhere(ref)
 		case "move":
 			return back, s.MoveToPolicy(r.PostFormValue("policy"), ref)
+		case "join":
+			return back, s.SetGroupMember(r.PostFormValue("group"), ref, true)
+		case "leave":
+			return back, s.SetGroupMember(r.PostFormValue("group"), ref, false)
 		}
 		return "", refuse(http.StatusNotFound, "There is no such act.")
 	})
@@ -504,6 +509,13 @@ type userPage struct {
 	DirectoryName string
 	Policies      []policyRow
 	Sessions      int
+	Local         []localGroup
+}
+
+// localGroup is a group of the site that an administrator may put people into.
+type localGroup struct {
+	Name string
+	In   bool
 }
 
 func (s *Site) showUser(w http.ResponseWriter, r *http.Request, status int, problem string) {
@@ -524,6 +536,15 @@ func (s *Site) showUser(w http.ResponseWriter, r *http.Request, status int, prob
 	for _, p := range s.Policies() {
 		page.Policies = append(page.Policies, policyRow{Policy: p})
 	}
+	s.lock()
+	for _, g := range s.st.orgGroups {
+		if g.directory == "" {
+			_, in := g.members[a.ID]
+			page.Local = append(page.Local, localGroup{g.name, in})
+		}
+	}
+	s.unlock()
+	slices.SortFunc(page.Local, func(a, b localGroup) int { return strings.Compare(fold(a.Name), fold(b.Name)) })
 	for _, se := range s.Sessions() {
 		if se.AccountID == a.ID {
 			page.Sessions++

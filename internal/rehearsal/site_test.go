@@ -307,6 +307,25 @@ func TestSetUpRefusals(t *testing.T) {
 	}
 }
 
+func TestLocalGroupsGiveAccess(t *testing.T) {
+	st := newStage(t)
+	must(t, second(st.site.AddAccount(NewAccount{Email: "ada@acme.test"})))
+	must(t, st.site.SetGroupMember("jira-users-acme", "ada@acme.test", true))
+	if d := cmp.Diff([]string{"Jira"}, st.account("ada@acme.test").Products); d != "" {
+		t.Error(d)
+	}
+	must(t, st.site.SetGroupMember("jira-users-acme", "ada@acme.test", false))
+	if n := len(st.account("ada@acme.test").Products); n != 0 {
+		t.Error(n)
+	}
+	st.group("Synced")
+	for group, want := range map[string]int{"Synced": 409, "nobody": 404} {
+		if err := st.site.SetGroupMember(group, "ada@acme.test", true); statusOf(err) != want {
+			t.Errorf("%s: %v", group, err)
+		}
+	}
+}
+
 func TestManualClaim(t *testing.T) {
 	p := newIdP(t)
 	must(t, p.site.ClaimDomain("acme.test", false))
