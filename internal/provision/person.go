@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/audit"
@@ -127,7 +128,7 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 		case plan.Blocked:
 			return run.block(ctx, step)
 		case plan.Lookup, plan.Read:
-			hits, err := run.look(ctx, step)
+			hits, err := run.look(ctx, step, p.is)
 			if err != nil {
 				return err
 			}
@@ -210,6 +211,15 @@ func (e *Engine) wantGroupsOf(tx *store.Tx, t *target, id directory.UserID, caus
 		}
 	}
 	return nil
+}
+
+// is tells whether an account is this person's, for targets that can't be asked by a filter.
+func (p *person) is(r scim.Resource) bool {
+	if id := r.ExternalID(); id != "" {
+		return id == p.want.ID
+	}
+	name, _ := p.want.Attributes.Values["userName"].(string)
+	return name != "" && strings.EqualFold(r.UserName(), name)
 }
 
 func (p *person) restStatus() LinkStatus {

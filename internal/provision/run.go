@@ -71,8 +71,9 @@ func (r *run) call(ctx context.Context, send func() (scim.Exchange, error)) (sci
 	return ex, err
 }
 
-// look carries out a Lookup or Read and returns full resources.
-func (r *run) look(ctx context.Context, step plan.Step) ([]scim.Resource, error) {
+// look carries out a Lookup or Read and returns full resources. A look-up without conditions, at
+// a target that can't filter, lists everything and takes what is says is the object.
+func (r *run) look(ctx context.Context, step plan.Step, is func(scim.Resource) bool) ([]scim.Resource, error) {
 	c := r.t.client
 	if step.Kind == plan.Read {
 		var hit scim.Resource
@@ -87,6 +88,9 @@ func (r *run) look(ctx context.Context, step plan.Step) ([]scim.Resource, error)
 			return nil, r.failed(ctx, step, ex, err)
 		}
 		return []scim.Resource{hit}, nil
+	}
+	if len(step.Match) == 0 {
+		return r.scan(ctx, step, is)
 	}
 	for i, m := range step.Match {
 		var hits []scim.Resource
@@ -105,6 +109,24 @@ func (r *run) look(ctx context.Context, step plan.Step) ([]scim.Resource, error)
 		}
 	}
 	return nil, nil
+}
+
+func (r *run) scan(ctx context.Context, step plan.Step, is func(scim.Resource) bool) (hits []scim.Resource, err error) {
+	for page, err := range r.t.client.List(ctx, r.o.kind, scim.ListOptions{}) {
+		if err != nil {
+			return nil, r.failed(ctx, step, page.Exchange, err)
+		}
+		r.t.good(r.e.Now())
+		for _, res := range page.Resources {
+			if is(res) {
+				hits = append(hits, res)
+			}
+		}
+		if err := r.t.wait(ctx, r.e.Now()); err != nil {
+			return nil, err
+		}
+	}
+	return hits, nil
 }
 
 // unfilterable tells whether a target refused a look-up because of its filter.

@@ -3,6 +3,8 @@ package provision
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/directory"
@@ -86,20 +88,28 @@ func loadTeam(tx *store.Tx, t *target, id directory.GroupID) (groupAt, error) {
 		g.state.People[m.ref.Remote] = m.ref
 	}
 	// Those who should leave have names too.
+	var leaving []string
 	for _, remote := range g.state.Members {
-		if _, ok := g.state.People[remote]; ok {
-			continue
+		if _, ok := g.state.People[remote]; !ok {
+			leaving = append(leaving, remote)
+		}
+	}
+	for part := range slices.Chunk(leaving, memberChunk) {
+		args := []any{string(o.app)}
+		for _, remote := range part {
+			args = append(args, remote)
 		}
 		refs, err := store.All(tx, func(r store.Row) (plan.Ref, error) {
-			ref := plan.Ref{Type: scim.User, Remote: remote}
-			err := r.Scan(&ref.ID, &ref.Label)
+			ref := plan.Ref{Type: scim.User}
+			err := r.Scan(&ref.ID, &ref.Label, &ref.Remote)
 			return ref, err
-		}, `SELECT object_id, object_name FROM links WHERE application_id = $1 AND object_kind = 'user' AND remote_id = $2`, string(o.app), remote)
+		}, `SELECT object_id, object_name, remote_id FROM links
+			WHERE application_id = $1 AND object_kind = 'user' AND remote_id IN (`+store.Placeholders(2, len(part))+`)`, args...)
 		if err != nil {
 			return g, err
 		}
 		for _, ref := range refs {
-			g.state.People[remote] = ref
+			g.state.People[ref.Remote] = ref
 		}
 	}
 	return g, nil
@@ -147,7 +157,7 @@ func (e *Engine) syncTeam(ctx context.Context, l work.Lease, t *target, o object
 				Reason: fmt.Sprintf("The group was deleted here. Deleting it at %s takes licences and permissions away with it: approve that, or leave it there.", t.app.Label),
 			})
 		case step.Kind == plan.Lookup || step.Kind == plan.Read:
-			hits, err := run.look(ctx, step)
+			hits, err := run.look(ctx, step, func(r scim.Resource) bool { return strings.EqualFold(r.DisplayName(), g.want.Name) })
 			if err != nil {
 				return err
 			}
