@@ -55,6 +55,9 @@ func tile(a app.Application) web.Tile {
 		Name: a.Label, Description: a.Description, Color: a.Colour, NewTab: true, Terms: a.Connector,
 		Href: "/launch/" + url.PathEscape(string(a.ID)),
 	}
+	if a.SAML.Status != app.Active {
+		t.Href = a.BookmarkURL
+	}
 	if a.HasLogo {
 		t.ImageURL = "/logo/" + url.PathEscape(string(a.ID)) + "?v=" + strconv.FormatInt(a.Version, 10)
 	}

@@ -49,12 +49,12 @@ func (p *Portal) postSetup(w http.ResponseWriter, r *http.Request) error {
 	v := setupView{Token: r.PostForm.Get("token"), Form: web.PostedForm(r)}
 	field := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
 	var wrong problem.Fields
-	for name, say := range map[string]string{
-		"organization": "Enter your organization's name.", "email": "Enter your e-mail address.",
-		"givenName": "Enter your given name.", "familyName": "Enter your family name.",
+	for _, must := range [][2]string{
+		{"organization", "Enter your organization's name."}, {"givenName", "Enter your given name."},
+		{"familyName", "Enter your family name."}, {"email", "Enter your e-mail address."},
 	} {
-		if field(name) == "" {
-			wrong.Add(name, "%s", say)
+		if field(must[0]) == "" {
+			wrong.Add(must[0], "%s", must[1])
 		}
 	}
 	err := wrong.Err()
