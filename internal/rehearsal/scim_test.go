@@ -39,8 +39,10 @@ func TestUserPatchForms(t *testing.T) {
 			u.Emails[0].Primary = false
 			u.Emails = append(u.Emails, MultiValue{Value: "l@acme.test", Type: "home", Primary: true})
 		}, ""},
-		"filtered replace of nothing": {`{"op":"replace","path":"phoneNumbers[type eq \"home\"].value","value":"3"}`, nil,
-			`Resource [USER] nothing matches phoneNumbers[type eq "home"].value`},
+		"filtered replace of nothing": {
+			`{"op":"replace","path":"phoneNumbers[type eq \"home\"].value","value":"3"}`, nil,
+			`Resource [USER] nothing matches phoneNumbers[type eq "home"].value`,
+		},
 		"unknown path":     {`{"op":"replace","path":"shoeSize","value":"38"}`, nil, "Resource [USER] invalid path shoeSize"},
 		"read-only":        {`{"op":"replace","path":"id","value":"x"}`, nil, "Resource [USER] attribute id is read only."},
 		"no emails left":   {`{"op":"remove","path":"emails"}`, nil, primaryNeeded},

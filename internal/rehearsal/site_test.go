@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -323,6 +324,44 @@ func TestLocalGroupsGiveAccess(t *testing.T) {
 		if err := st.site.SetGroupMember(group, "ada@acme.test", true); statusOf(err) != want {
 			t.Errorf("%s: %v", group, err)
 		}
+	}
+}
+
+// TestManyAtOnce is for the race detector: clients, pages, the control side and the writer at the same time.
+func TestManyAtOnce(t *testing.T) {
+	st := newStageOf(t, Config{StateFile: filepath.Join(t.TempDir(), "state.json")})
+	g := st.group("Everybody")
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 15 {
+				name := fmt.Sprintf("u%d-%d", w, i)
+				r, err := st.try("POST", st.base+"/Users", st.key, userBody(name, name+"@acme.test", ""))
+				if err != nil || r.status != 201 {
+					t.Error(r.status, err)
+					return
+				}
+				for _, c := range [][3]string{
+					{"PATCH", st.base + "/Groups/" + g.str("id"), patchBody(`{"op":"add","path":"members","value":[{"value":"` + r.str("id") + `"}]}`)},
+					{"GET", st.base + "/Users?count=10", ""},
+					{"GET", st.url + "/admin/users", ""},
+					{"GET", st.url + "/admin/requests", ""},
+				} {
+					if r, err := st.try(c[0], c[1], st.key, c[2]); err != nil || r.status != 200 {
+						t.Error(c, r.status, err)
+					}
+				}
+				if err := st.site.save(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	group, err := st.site.Group(st.dir.ID, "everybody")
+	must(t, err)
+	if len(group.Members) != 60 || len(st.site.Users(st.dir.ID)) != 60 {
+		t.Errorf("%d members, %d users", len(group.Members), len(st.site.Users(st.dir.ID)))
 	}
 }
 
