@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# All tests, on a fresh Debian machine with Go and root, or on any machine that has
+# PostgreSQL, Chromium and xmlsec1. It starts its own PostgreSQL on loopback and ends it.
+#   test/run.sh [go test flags]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export LATCHKEY_TEST_PG_PORT=${LATCHKEY_TEST_PG_PORT:-54330}
+
+step() { echo "== $* ($(date +%H:%M:%S))"; }
+
+missing=()
+command -v chromium >/dev/null || missing+=(chromium)
+command -v xmlsec1 >/dev/null || missing+=(xmlsec1)
+command -v xmllint >/dev/null || missing+=(libxml2-utils)
+ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || missing+=(postgresql)
+[ -e /usr/share/xml/opensaml/saml-schema-protocol-2.0.xsd ] || missing+=(opensaml-schemas)
+[ -e /usr/share/xml/xmltooling/xmldsig-core-schema.xsd ] || missing+=(xmltooling-schemas)
+fc-list 2>/dev/null | grep -q . || missing+=(fonts-dejavu-core)
+if [ ${#missing[@]} -gt 0 ]; then
+	step "installing ${missing[*]}"
+	if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+		echo "The tests need: ${missing[*]}. Install them, or run as root on Debian." >&2
+		exit 1
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	mkdir -p /etc/postgresql-common
+	[ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+	apt-get update -q >/tmp/latchkey-apt.log 2>&1 || { tail -20 /tmp/latchkey-apt.log >&2; exit 1; }
+	apt-get install -y -q --no-install-recommends "${missing[@]}" >>/tmp/latchkey-apt.log 2>&1 || { tail -20 /tmp/latchkey-apt.log >&2; exit 1; }
+fi
+
+step "starting PostgreSQL"
+LATCHKEY_TEST_POSTGRES=$(./test/postgres.sh start 2>/tmp/latchkey-postgres.log) || { cat /tmp/latchkey-postgres.log >&2; exit 1; }
+export LATCHKEY_TEST_POSTGRES
+trap './test/postgres.sh stop' EXIT
+
+step "building"
+go build ./...
+step "vetting"
+go vet ./...
+step "testing"
+go test -timeout 20m "$@" ./...
+step "the main job, end to end"
+go run ./cmd/latchkey demo --check
+step "done"
