@@ -65,14 +65,18 @@ func TestClass12_DisabledPersonIsRefusedOnEveryPath(t *testing.T) {
 		{"password set by an administrator", func(h *house, u directory.User) error {
 			return h.SetPassword(h.t.Context(), system, u.ID, otherPassword, false)
 		}, nil},
-		{"all sessions ended", func(h *house, u directory.User) error { return h.RevokeAll(h.t.Context(), system, u.ID) },
-			[]string{"password", "link shown", "link redeemed", "change of password"}},
+		{
+			"all sessions ended", func(h *house, u directory.User) error { return h.RevokeAll(h.t.Context(), system, u.ID) },
+			[]string{"password", "link shown", "link redeemed", "change of password"},
+		},
 		{"newer link made", func(h *house, u directory.User) error {
 			_, err := h.NewLink(h.t.Context(), system, u.ID, Reset, time.Hour)
 			return err
 		}, []string{"session", "password", "change of password"}},
-		{"session and link expired", func(h *house, _ directory.User) error { h.clock.pass(25 * time.Hour); return nil },
-			[]string{"password", "change of password"}},
+		{
+			"session and link expired", func(h *house, _ directory.User) error { h.clock.pass(25 * time.Hour); return nil },
+			[]string{"password", "change of password"},
+		},
 	}
 	storetest.Two(t, func(t *testing.T, da, db *store.DB) {
 		for _, state := range states {

@@ -55,9 +55,6 @@ func tile(a app.Application) web.Tile {
 		Name: a.Label, Description: a.Description, Color: a.Colour, NewTab: true, Terms: a.Connector,
 		Href: "/launch/" + url.PathEscape(string(a.ID)),
 	}
-	if a.SAML.Status != app.Active {
-		t.Href = a.BookmarkURL
-	}
 	if a.HasLogo {
 		t.ImageURL = "/logo/" + url.PathEscape(string(a.ID)) + "?v=" + strconv.FormatInt(a.Version, 10)
 	}
@@ -128,17 +125,32 @@ func (p *Portal) profile(w http.ResponseWriter, r *http.Request) error {
 func (v profileView) person() web.Facts {
 	u := v.User
 	return present([][2]string{
-		{"Name", u.Name()}, {"Given name", u.GivenName}, {"Middle name", u.MiddleName}, {"Family name", u.FamilyName},
-		{"E-mail", u.Email}, {"User name", u.Username}, {"Other e-mail", u.AlternateEmail}, {"Phone", phones(u.Phones)}, {"Address", addresses(u.Addresses)},
-		{"Language", u.PreferredLanguage}, {"Time zone", u.TimeZone},
+		{"Name", u.Name()},
+		{"Given name", u.GivenName},
+		{"Middle name", u.MiddleName},
+		{"Family name", u.FamilyName},
+		{"E-mail", u.Email},
+		{"User name", u.Username},
+		{"Other e-mail", u.AlternateEmail},
+		{"Phone", phones(u.Phones)},
+		{"Address", addresses(u.Addresses)},
+		{"Language", u.PreferredLanguage},
+		{"Time zone", u.TimeZone},
 	})
 }
 
 func (v profileView) work() web.Facts {
 	u := v.User
 	return present([][2]string{
-		{"Job title", u.Title}, {"Department", u.Department}, {"Company", u.Company}, {"Location", u.Location}, {"Manager", v.Manager},
-		{"Employee id", u.EmployeeID}, {"Employee type", u.EmployeeType}, {"Cost centre", u.CostCentre}, {"Groups", groupNames(v.Groups)},
+		{"Job title", u.Title},
+		{"Department", u.Department},
+		{"Company", u.Company},
+		{"Location", u.Location},
+		{"Manager", v.Manager},
+		{"Employee id", u.EmployeeID},
+		{"Employee type", u.EmployeeType},
+		{"Cost centre", u.CostCentre},
+		{"Groups", groupNames(v.Groups)},
 	})
 }
 
@@ -292,8 +304,16 @@ func browser(agent string) string {
 		return ""
 	}
 	name := find([][2]string{
-		{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"}, {"CriOS/", "Chrome"},
-		{"Chromium/", "Chromium"}, {"HeadlessChrome/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}, {"curl/", "curl"},
+		{"Edg/", "Edge"},
+		{"OPR/", "Opera"},
+		{"Firefox/", "Firefox"},
+		{"FxiOS/", "Firefox"},
+		{"CriOS/", "Chrome"},
+		{"Chromium/", "Chromium"},
+		{"HeadlessChrome/", "Chrome"},
+		{"Chrome/", "Chrome"},
+		{"Safari/", "Safari"},
+		{"curl/", "curl"},
 	})
 	system := find([][2]string{
 		{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"CrOS", "ChromeOS"}, {"Linux", "Linux"},

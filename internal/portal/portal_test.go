@@ -663,7 +663,7 @@ func TestTiles(t *testing.T) {
 	}
 	b := s.browser().signIn("anna", goodPassword).want(http.StatusOK, "/", "Jira", "Tickets", "Handbook")
 	got := links(b)
-	if got["Jira"] != "/launch/"+string(jira.ID) || got["Handbook"] != "https://wiki.example.org/start" || len(got) != 2 {
+	if got["Jira"] != "/launch/"+string(jira.ID) || got["Handbook"] != "/launch/"+string(wiki.ID) || len(got) != 2 {
 		t.Errorf("tiles lead to %v", got)
 	}
 	b.get("/logo/" + string(jira.ID))

@@ -50,8 +50,10 @@ func (p *Portal) postSetup(w http.ResponseWriter, r *http.Request) error {
 	field := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
 	var wrong problem.Fields
 	for _, must := range [][2]string{
-		{"organization", "Enter your organization's name."}, {"givenName", "Enter your given name."},
-		{"familyName", "Enter your family name."}, {"email", "Enter your e-mail address."},
+		{"organization", "Enter your organization's name."},
+		{"givenName", "Enter your given name."},
+		{"familyName", "Enter your family name."},
+		{"email", "Enter your e-mail address."},
 	} {
 		if field(must[0]) == "" {
 			wrong.Add(must[0], "%s", must[1])
