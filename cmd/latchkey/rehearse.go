@@ -46,16 +46,14 @@ func serveSite(ctx context.Context, l net.Listener, site *rehearsal.Site) error 
 	ended := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
+		// Closing first ends the requests that hang on purpose.
+		err := site.Close()
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		err := srv.Shutdown(end)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = srv.Close() // a request that hangs on purpose needn't be waited for
-		}
-		ended <- err
+		ended <- errors.Join(err, srv.Shutdown(end))
 	}()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return errors.Join(err, site.Close())
 	}
-	return errors.Join(<-ended, site.Close())
+	return <-ended
 }

@@ -30,6 +30,7 @@ type House struct {
 	Catalog   *catalog.Catalog
 	Directory *directory.Directory
 	Apps      *app.Applications
+	Pairs     *keys.Pairs
 	Authn     *authn.Authn
 	Engine    *provision.Engine
 	Events    *audit.Log
@@ -77,8 +78,9 @@ func Open(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ 
 		return nil, err
 	}
 	h.Directory = directory.New(h.DB, h.Now)
+	h.Pairs = keys.NewPairs(sealer, h.Now)
 	h.Apps = app.New(app.Config{
-		DB: h.DB, Catalog: h.Catalog, Pairs: keys.NewPairs(sealer, h.Now), Sealer: sealer, PublicURL: cfg.PublicURL, Now: h.Now,
+		DB: h.DB, Catalog: h.Catalog, Pairs: h.Pairs, Sealer: sealer, PublicURL: cfg.PublicURL, Now: h.Now,
 	})
 	if h.Authn, err = authn.New(authn.Config{
 		DB: h.DB, Directory: h.Directory, Now: h.Now, Log: log, Hashing: cfg.Limits.Hashing, MinPassword: cfg.Session.MinPassword,
