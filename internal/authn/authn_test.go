@@ -519,6 +519,9 @@ func TestAStolenSessionCannotGuessThePassword(t *testing.T) {
 	}
 	err := h.ChangePassword(t.Context(), s, Origin{Address: "198.51.100.9"}, goodPassword, otherPassword)
 	wantKind(t, "after five guesses", err, problem.Throttled)
+	if got := h.events(audit.UserLoginAttempt); len(got) != 6 || got[5] != "user_login_attempt failure Anna Example wanted to change their password, but typed a wrong one." {
+		t.Errorf("events: %q", got)
+	}
 }
 
 func TestPasswordIsHashedAnewWhenTheCostRises(t *testing.T) {

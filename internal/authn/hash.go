@@ -122,7 +122,8 @@ type hasher struct {
 	cost  Argon2
 	slots chan struct{}
 	wait  time.Duration
-	// nobody is what the passwords of unknown people are compared with.
+	// nobody is what the passwords of unknown people are compared with. It costs what a new
+	// hash costs; a person's older, cheaper hash takes less time until their next sign-in.
 	nobody string
 }
 

@@ -89,7 +89,7 @@ func (a *Authn) storePassword(tx *store.Tx, now time.Time, by access.Actor, u di
 // sessions end and their one-time links are void; s goes on. Failures are slowed down like
 // those of sign-in.
 func (a *Authn) ChangePassword(ctx context.Context, s Session, from Origin, current, replacement keys.Secret) error {
-	t := Attempt{Login: s.User.Username, Password: current, Origin: from}
+	t := Attempt{Login: s.User.Username, Password: current, Origin: from, changing: true}
 	leave, err := a.throttle.enter(ctx, network(from.Address)+" "+store.Key(t.Login), a.throttle.name.free, a.hasher.wait)
 	if err != nil {
 		return err

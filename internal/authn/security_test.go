@@ -303,7 +303,7 @@ func TestClass18_KnownAndUnknownTakeTheSameTime(t *testing.T) {
 	})
 	h.person("known")
 	least := map[string]time.Duration{}
-	for range 8 {
+	for range 12 {
 		for _, login := range []string{"known", "unknown"} {
 			start := time.Now()
 			if _, _, err := h.in(login, wrongPassword); err == nil {
@@ -315,7 +315,7 @@ func TestClass18_KnownAndUnknownTakeTheSameTime(t *testing.T) {
 		}
 	}
 	k, u := least["known"], least["unknown"]
-	if k > u*3/2 || u > k*3/2 {
+	if k > u*2 || u > k*2 { // without the dummy hash it is a hundredfold
 		t.Errorf("known %v, unknown %v", k, u)
 	}
 }

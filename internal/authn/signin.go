@@ -38,6 +38,9 @@ type Attempt struct {
 	// ApplicationID is the application that the person is on the way to, for the event; or "".
 	ApplicationID string
 	Origin
+
+	// changing says that a signed-in person proves their password to change it.
+	changing bool
 }
 
 // PasswordExpired is the error of a sign-in whose password was right, but has to be replaced
@@ -177,6 +180,10 @@ func (a *Authn) failed(ctx context.Context, t Attempt, c candidate, v verdict, m
 	}
 	if match {
 		event.Outcome = audit.Denied
+	}
+	if t.changing {
+		event.Actor = personActor(c.user, t.Address, t.Correlation)
+		event.Message = object.Name + " wanted to change their password, but typed a wrong one."
 	}
 	err := a.db.Update(ctx, func(tx *store.Tx) error {
 		if _, err := audit.Record(tx, now, event); err != nil {
