@@ -300,13 +300,26 @@ func raiseGeneration(tx *store.Tx, id ID) error {
 	return err
 }
 
-// ActiveVersion returns the version of an application whose sign-on is active, 0 for every other one. It is the small
-// question that is asked before something made from the settings of that version is let out.
-func ActiveVersion(tx *store.Tx, id ID) (int64, error) {
-	v, err := store.One(tx, store.Scalar[int64], `SELECT a.version FROM applications a
-		JOIN saml_integrations m ON m.application_id = a.id AND m.state = 'active' WHERE a.id = $1`, string(id))
-	if errors.Is(err, store.ErrNotFound) {
-		return 0, nil
-	}
+// VersionBySlug is BySlug for whoever keeps applications by their version: it reads only that. Bindings and the status of
+// provisioning don't raise the version; all that sign-on rests on does.
+func VersionBySlug(tx *store.Tx, slug string) (ID, int64, error) {
+	return version(tx, `SELECT a.id, a.version FROM application_slugs s JOIN applications a ON a.id = s.application_id WHERE s.slug = $1`, slug)
+}
+
+// VersionOf is VersionBySlug for an id.
+func VersionOf(tx *store.Tx, id ID) (int64, error) {
+	_, v, err := version(tx, `SELECT id, version FROM applications WHERE id = $1`, string(id))
 	return v, err
+}
+
+func version(tx *store.Tx, query, arg string) (ID, int64, error) {
+	type row struct {
+		id      ID
+		version int64
+	}
+	x, err := store.One(tx, func(r store.Row) (x row, err error) {
+		err = r.Scan(&x.id, &x.version)
+		return x, err
+	}, query, arg)
+	return x.id, x.version, notFound(err)
 }

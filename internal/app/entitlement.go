@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/latchkey-idp/latchkey/internal/catalog"
@@ -32,6 +33,11 @@ func StandingOf(tx *store.Tx, id ID, user directory.UserID) (Standing, error) {
 	if err != nil {
 		return Standing{}, err
 	}
+	return StandingFor(tx, id, u)
+}
+
+// StandingFor is StandingOf for a person who has just been read.
+func StandingFor(tx *store.Tx, id ID, u directory.User) (Standing, error) {
 	s := Standing{User: u}
 	type membership struct {
 		directory.Group
@@ -46,7 +52,7 @@ func StandingOf(tx *store.Tx, id ID, user directory.UserID) (Standing, error) {
 		return m, unpackAttributes(attributes, &m.Group)
 	}, `SELECT g.id, g.name, g.description, g.attributes, g.version,
 			EXISTS (SELECT 1 FROM bindings b WHERE b.application_id = $1 AND b.group_id = g.id)
-		FROM memberships m JOIN groups g ON g.id = m.group_id WHERE m.user_id = $2 ORDER BY g.name_key`, string(id), string(user))
+		FROM memberships m JOIN groups g ON g.id = m.group_id WHERE m.user_id = $2 ORDER BY g.name_key`, string(id), string(u.ID))
 	if err != nil {
 		return Standing{}, err
 	}
@@ -57,6 +63,20 @@ func StandingOf(tx *store.Tx, id ID, user directory.UserID) (Standing, error) {
 		}
 	}
 	return s, nil
+}
+
+// Admits returns the version of an application whose sign-on is active and to which the person has access, else 0. It is
+// the small question that is asked before an answer made from the settings of that version is let out.
+func Admits(tx *store.Tx, id ID, user directory.UserID) (int64, error) {
+	v, err := store.One(tx, store.Scalar[int64], `SELECT a.version FROM applications a
+		JOIN saml_integrations s ON s.application_id = a.id AND s.state = 'active'
+		JOIN users u ON u.id = $2 AND u.state = 'active'
+		WHERE a.id = $1 AND EXISTS (SELECT 1 FROM memberships m
+			JOIN bindings b ON b.group_id = m.group_id AND b.application_id = $1 WHERE m.user_id = $2)`, string(id), string(user))
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	return v, err
 }
 
 // Entitled returns the bound groups by which a person has access to an application: none if they have none, or aren't

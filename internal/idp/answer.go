@@ -11,10 +11,8 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
-	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/saml"
-	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/web"
 )
@@ -22,47 +20,44 @@ import (
 // errChanged says that something which the answer rests on changed before the answer was recorded.
 var errChanged = errors.New("idp: changed meanwhile")
 
-// state is all that an answer rests on, read in one snapshot.
+// state is all that an answer rests on.
 type state struct {
-	app      app.Application
-	signer   *xmldsig.Signer
+	*prepared
 	standing app.Standing
 }
 
+// read reads the state. What the same request has read already is not read again: whether it still holds is asked when
+// the answer is recorded.
 func (p *IDP) read(r *http.Request, v *visit, s authn.Session) (state, error) {
-	var st state
+	st := state{prepared: v.read}
+	v.read = nil
 	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		if st.app, err = app.GetApplication(tx, v.ApplicationID); err != nil {
-			return err
+		if st.prepared == nil {
+			if st.prepared, err = p.byID(tx, v.ApplicationID); err != nil {
+				return err
+			}
 		}
-		if st.standing, err = app.StandingOf(tx, v.ApplicationID, s.User.ID); err != nil {
-			return err
-		}
-		if st.app.SAML.Status != app.Active {
-			return nil
-		}
-		_, st.signer, err = p.pairs.XMLSigner(tx, string(v.ApplicationID), st.app.SAML.Hash())
+		st.standing, err = app.StandingFor(tx, v.ApplicationID, s.User)
 		return err
 	})
 	return st, err
 }
 
-// answer gives a signed-in person what they came for, or says why not.
-func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session) error {
-	const attempts = 4
-	for range attempts {
-		err := p.tryAnswer(w, r, v, s)
-		if !errors.Is(err, errChanged) {
-			return err
-		}
+// maxTries is how often an answer is made anew because something changed meanwhile.
+const maxTries = 5
+
+// again goes back to the dispatcher, which looks at everything anew: session, settings and access.
+func (p *IDP) again(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if v.tries++; v.tries == maxTries {
+		return problem.New(problem.Unavailable, "The settings of %s are changing right now. Try again in a moment.", v.Application)
 	}
-	return problem.New(problem.Unavailable, "The settings of %s are changing right now. Try again in a moment.", v.Application)
+	return p.dispatch(w, r, v)
 }
 
-func (p *IDP) tryAnswer(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session) error {
+// answer gives a signed-in person what they came for, or says why not.
+func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session) error {
 	st, err := p.read(r, v, s)
 	if problem.Is(err, problem.NotFound) {
-		// The application or the person was deleted between two steps; looking again tells which.
 		return p.refuse(w, r, &refusal{
 			status: http.StatusNotFound, reason: "unknown_application", outcome: audit.Failure, idpInitiated: v.Decision == nil,
 			Title: "This application doesn't exist any more", Text: "It was deleted while you were signing in.",
@@ -73,11 +68,7 @@ func (p *IDP) tryAnswer(w http.ResponseWriter, r *http.Request, v *visit, s auth
 		return err
 	}
 	a := st.app
-	if st.standing.User.State != directory.Active {
-		// Suspended since the session was read, which ends sessions.
-		return p.dispatchSignedOut(w, r, v)
-	}
-	if a.SAML.Status != app.Active {
+	if !st.active() {
 		if v.Decision == nil && a.BookmarkURL != "" && st.standing.Granted() {
 			w.Header().Set("Cache-Control", "no-store")
 			http.Redirect(w, r, a.BookmarkURL, http.StatusSeeOther)
@@ -95,11 +86,7 @@ func (p *IDP) tryAnswer(w http.ResponseWriter, r *http.Request, v *visit, s auth
 		}
 		return p.refuse(w, r, denied(a, s).of(v, s))
 	}
-	ready, err := p.prepare(a)
-	if err != nil {
-		return err
-	}
-	to, ok := target(ready.sp, v, a)
+	to, ok := target(st.sp, v, a)
 	if !ok {
 		return p.refuse(w, r, (&refusal{
 			application: a, status: http.StatusBadRequest, reason: string(saml.UnregisteredACS), outcome: audit.Failure,
@@ -109,7 +96,7 @@ func (p *IDP) tryAnswer(w http.ResponseWriter, r *http.Request, v *visit, s auth
 		}).of(v, s))
 	}
 	person := st.standing.Person()
-	claims, err := ready.mapping.Apply(&person)
+	claims, err := st.mapping.Apply(&person)
 	if blocked, ok := errors.AsType[*catalog.BlockedError](err); ok {
 		return p.refuse(w, r, blockedBy(a, blocked).of(v, s))
 	}
@@ -164,9 +151,8 @@ func (p *IDP) tryAnswer(w http.ResponseWriter, r *http.Request, v *visit, s auth
 	switch {
 	case errors.Is(err, authn.ErrStale):
 		return p.refuse(w, r, stale().of(v, s))
-	case store.Foreign(err):
-		// The session ended between reading it and now.
-		return p.dispatchSignedOut(w, r, v)
+	case errors.Is(err, errChanged), store.Foreign(err): // or the session or the application is gone
+		return p.again(w, r, v)
 	case err != nil:
 		return err
 	}
@@ -196,32 +182,11 @@ func target(sp saml.ServiceProvider, v *visit, a app.Application) (saml.Reply, b
 // unchanged makes sure, in the transaction that records the answer, that the application's settings are those that the
 // answer was made from, and that the person still has access.
 func (p *IDP) unchanged(tx *store.Tx, a app.Application, s authn.Session) error {
-	version, err := app.ActiveVersion(tx, a.ID)
-	if err != nil {
-		return err
+	version, err := app.Admits(tx, a.ID, s.User.ID)
+	if err == nil && version != a.Version {
+		err = errChanged
 	}
-	if version != a.Version {
-		return errChanged
-	}
-	via, err := app.Entitled(tx, a.ID, s.User.ID)
-	if err != nil {
-		return err
-	}
-	if len(via) == 0 {
-		return errChanged
-	}
-	return nil
-}
-
-// dispatchSignedOut goes on as if there had been no session.
-func (p *IDP) dispatchSignedOut(w http.ResponseWriter, r *http.Request, v *visit) error {
-	if v.flow == "" {
-		if err := p.start(r, v); err != nil {
-			return err
-		}
-	}
-	web.Redirect(w, r, p.signIn+"?flow="+v.flow)
-	return nil
+	return err
 }
 
 // decline answers a good request with a status instead of an assertion, at the service provider's registered address.
@@ -235,27 +200,20 @@ func (p *IDP) decline(w http.ResponseWriter, r *http.Request, v *visit, s authn.
 
 // sendStatus sends an error that may go to the service provider. It consumes the flow: a request is answered once.
 func (p *IDP) sendStatus(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session, e *saml.Error) error {
-	var st state
+	var st *prepared
 	now := p.now().UTC()
 	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		if st.app, err = app.GetApplication(tx, v.ApplicationID); err != nil {
-			return err
-		}
-		_, st.signer, err = p.pairs.XMLSigner(tx, string(v.ApplicationID), st.app.SAML.Hash())
+		st, err = p.byID(tx, v.ApplicationID)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	ready, err := p.prepare(st.app)
-	if err != nil {
-		return err
-	}
-	if st.app.SAML.Status != app.Active {
+	if !st.active() {
 		return p.refuse(w, r, notReady(st.app).of(v, s))
 	}
 	known := false
-	for _, acs := range ready.sp.ACS {
+	for _, acs := range st.sp.ACS {
 		known = known || acs.URL == e.Reply.ACS.URL
 	}
 	ref := badRequest(st.app, e).of(v, s)

@@ -12,55 +12,95 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/saml"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/store"
 )
 
-// prepared is what follows from an application's settings and is costly to work out each time.
+// prepared is an application at one version, with what follows from its settings and is costly to work out each time.
+// Its bindings and provisioning may have changed since.
 type prepared struct {
-	version int64
+	app app.Application
+	// The rest is only there if sign-on is active.
 	sp      saml.ServiceProvider
 	mapping *catalog.SAMLMapping
+	signer  *xmldsig.Signer
 }
+
+func (x *prepared) active() bool { return x.app.SAML.Status == app.Active }
 
 // maxPrepared bounds the cache.
 const maxPrepared = 2000
 
-// prepare works out an application's settings, or returns what was worked out for this very version of them. The version
-// is read from the database with each request, so a change on one replica counts on all at once.
-func (p *IDP) prepare(a app.Application) (*prepared, error) {
+// bySlug returns the application that answers at a slug.
+func (p *IDP) bySlug(tx *store.Tx, slug string) (*prepared, error) {
+	id, version, err := app.VersionBySlug(tx, slug)
+	if err != nil {
+		return nil, err
+	}
+	return p.prepare(tx, id, version)
+}
+
+// byID returns an application.
+func (p *IDP) byID(tx *store.Tx, id app.ID) (*prepared, error) {
+	version, err := app.VersionOf(tx, id)
+	if err != nil {
+		return nil, err
+	}
+	return p.prepare(tx, id, version)
+}
+
+// prepare returns what was worked out for this very version, or works it out. The version is read from the database with
+// each request, so a change on one replica counts on all at once.
+func (p *IDP) prepare(tx *store.Tx, id app.ID, version int64) (*prepared, error) {
 	p.mu.Lock()
-	ready, ok := p.prepared[a.ID]
+	x, ok := p.prepared[id]
 	p.mu.Unlock()
-	if ok && ready.version == a.Version {
-		return ready, nil
+	if ok && x.app.Version == version {
+		return x, nil
 	}
-	con, err := p.catalog.Get(a.Connector)
+	a, err := app.GetApplication(tx, id)
 	if err != nil {
-		return nil, fmt.Errorf("idp: application %s: %w", a.ID, err)
+		return nil, err
 	}
-	ready = &prepared{version: a.Version}
-	if ready.mapping, err = p.catalog.SAMLMapping(a.Connector, a.SAML.Mapping); err != nil {
-		return nil, fmt.Errorf("idp: mapping of application %s: %w", a.ID, err)
-	}
-	facts, _, err := catalog.MergeSAML(con.SAML, a.SAML.Mapping)
-	if err != nil {
-		return nil, fmt.Errorf("idp: mapping of application %s: %w", a.ID, err)
-	}
-	ready.sp = saml.ServiceProvider{
-		EntityID: a.SAML.SPEntityID, NameIDFormats: formats(facts), RequireSignedRequests: a.SAML.RequireSignedRequests,
-	}
-	for _, x := range a.SAML.ACS {
-		ready.sp.ACS = append(ready.sp.ACS, saml.Endpoint{URL: x.URL, Index: x.Index, Default: x.Default})
-	}
-	if ready.sp.Keys, err = publicKeys(a.SAML.SPCertificates); err != nil {
-		return nil, fmt.Errorf("idp: certificates of application %s: %w", a.ID, err)
+	x = &prepared{app: a}
+	if x.active() {
+		if err := p.complete(tx, x); err != nil {
+			return nil, fmt.Errorf("idp: application %s: %w", id, err)
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.prepared) >= maxPrepared {
 		clear(p.prepared)
 	}
-	p.prepared[a.ID] = ready
-	return ready, nil
+	p.prepared[id] = x
+	return x, nil
+}
+
+func (p *IDP) complete(tx *store.Tx, x *prepared) error {
+	a := x.app
+	con, err := p.catalog.Get(a.Connector)
+	if err != nil {
+		return err
+	}
+	if x.mapping, err = p.catalog.SAMLMapping(a.Connector, a.SAML.Mapping); err != nil {
+		return fmt.Errorf("mapping: %w", err)
+	}
+	facts, _, err := catalog.MergeSAML(con.SAML, a.SAML.Mapping)
+	if err != nil {
+		return fmt.Errorf("mapping: %w", err)
+	}
+	x.sp = saml.ServiceProvider{
+		EntityID: a.SAML.SPEntityID, NameIDFormats: formats(facts), RequireSignedRequests: a.SAML.RequireSignedRequests,
+	}
+	for _, acs := range a.SAML.ACS {
+		x.sp.ACS = append(x.sp.ACS, saml.Endpoint{URL: acs.URL, Index: acs.Index, Default: acs.Default})
+	}
+	if x.sp.Keys, err = publicKeys(a.SAML.SPCertificates); err != nil {
+		return fmt.Errorf("certificates: %w", err)
+	}
+	_, x.signer, err = p.pairs.XMLSigner(tx, string(a.ID), a.SAML.Hash())
+	return err
 }
 
 func publicKeys(certificates []string) ([]crypto.PublicKey, error) {

@@ -40,6 +40,8 @@ type visit struct {
 
 	flow    string    // the token, once there is a flow
 	started time.Time // when the flow began
+	read    *prepared // the application as this request has read it, if it has
+	tries   int
 }
 
 func (v *visit) passive() bool { return v.Decision != nil && v.Decision.Request.IsPassive }
@@ -98,10 +100,10 @@ func resumeAt(flow string) string { return ResumePath + "?flow=" + url.QueryEsca
 
 // accept finds the application, reads the request and checks it. If it returns no visit and no error, it has answered.
 func (p *IDP) accept(w http.ResponseWriter, r *http.Request, read func() (saml.Incoming, error)) (*visit, error) {
-	var a app.Application
+	var x *prepared
 	slug := r.PathValue("slug")
 	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		a, _, err = app.BySlug(tx, slug)
+		x, err = p.bySlug(tx, slug)
 		return err
 	})
 	if problem.Is(err, problem.NotFound) {
@@ -115,19 +117,16 @@ func (p *IDP) accept(w http.ResponseWriter, r *http.Request, read func() (saml.I
 	if err != nil {
 		return nil, err
 	}
-	if a.SAML.Status != app.Active {
+	a := x.app
+	if !x.active() {
 		return nil, p.refuse(w, r, notReady(a))
-	}
-	ready, err := p.prepare(a)
-	if err != nil {
-		return nil, err
 	}
 	in, err := read()
 	var d saml.Decision
 	if err == nil {
-		d, err = saml.Check(in, ready.sp, p.self(a), p.now())
+		d, err = saml.Check(in, x.sp, p.self(a), p.now())
 	}
-	v := &visit{ReturnTo: ResumePath, Application: a.Label, ApplicationID: a.ID, Decision: &d, Binding: in.Binding()}
+	v := &visit{ReturnTo: ResumePath, Application: a.Label, ApplicationID: a.ID, Decision: &d, Binding: in.Binding(), read: x}
 	if e, ok := errors.AsType[*saml.Error](err); ok {
 		if !e.Sendable() {
 			return nil, p.refuse(w, r, badRequest(a, e))
@@ -150,9 +149,9 @@ func (p *IDP) launch(w http.ResponseWriter, r *http.Request) error {
 	if noHead(w, r) {
 		return nil
 	}
-	var a app.Application
+	var x *prepared
 	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		a, err = app.GetApplication(tx, app.ID(r.PathValue("application")))
+		x, err = p.byID(tx, app.ID(r.PathValue("application")))
 		return err
 	})
 	if problem.Is(err, problem.NotFound) {
@@ -166,12 +165,12 @@ func (p *IDP) launch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := &visit{ReturnTo: ResumePath, Application: a.Label, ApplicationID: a.ID}
+	v := &visit{ReturnTo: ResumePath, Application: x.app.Label, ApplicationID: x.app.ID, read: x}
 	if query := r.URL.Query(); query.Has("RelayState") {
 		state := query.Get("RelayState")
 		if err := checkRelayState(state); err != nil {
 			return p.refuse(w, r, &refusal{
-				application: a, status: http.StatusBadRequest, reason: "relay_state", outcome: audit.Failure, idpInitiated: true,
+				application: x.app, status: http.StatusBadRequest, reason: "relay_state", outcome: audit.Failure, idpInitiated: true,
 				Title: "This link can't be followed", Text: problem.Public(err),
 				Next: "Open the application from your portal instead.",
 			})
