@@ -34,10 +34,10 @@ func TestOrganization(t *testing.T) {
 			to   string
 			kind problem.Kind
 		}{
-			"help desk":  {access.Actor{Role: access.HelpDesk}, "Other", problem.Forbidden},
-			"empty":      {system, " ", problem.Invalid},
-			"too long":   {system, strings.Repeat("x", 101), problem.Invalid},
-			"control":    {system, "a\x00b", problem.Invalid},
+			"help desk": {access.Actor{Role: access.HelpDesk}, "Other", problem.Forbidden},
+			"empty":     {system, " ", problem.Invalid},
+			"too long":  {system, strings.Repeat("x", 101), problem.Invalid},
+			"control":   {system, "a\x00b", problem.Invalid},
 		} {
 			if err := d.SetOrganization(ctx, c.by, directory.Organization{Name: c.to}); !problem.Is(err, c.kind) {
 				t.Errorf("%s: %v", name, err)
