@@ -1,0 +1,304 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/access"
+	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/provision"
+	"github.com/latchkey-idp/latchkey/internal/provision/plan"
+	"github.com/latchkey-idp/latchkey/internal/scim"
+)
+
+// ProvisioningLink is what is remembered of one object at one application.
+type ProvisioningLink struct {
+	Kind      string               `json:"kind" enum:"user,group"`
+	ObjectID  string               `json:"objectId" doc:"Id of the person or group. It outlives them."`
+	Name      string               `json:"name"`
+	RemoteID  string               `json:"remoteId,omitempty" doc:"Id at the application."`
+	Status    provision.LinkStatus `json:"status" enum:"pending,synced,inactive,blocked,failed,released"`
+	Reason    string               `json:"reason,omitempty"`
+	Snapshot  map[string]any       `json:"snapshot,omitempty" doc:"The resource as the application last acknowledged it; members apart."`
+	CreatedAt time.Time            `json:"createdAt,omitzero"`
+	UpdatedAt time.Time            `json:"updatedAt,omitzero"`
+	SyncedAt  time.Time            `json:"syncedAt,omitzero" doc:"When it was last as it should be."`
+}
+
+func wireLink(l provision.Link) ProvisioningLink {
+	kind := "user"
+	if l.Kind == scim.Group {
+		kind = "group"
+	}
+	return ProvisioningLink{
+		Kind: kind, ObjectID: l.ObjectID, Name: l.Name, RemoteID: l.RemoteID, Status: l.Status, Reason: l.Reason, Snapshot: l.Snapshot,
+		CreatedAt: l.CreatedAt, UpdatedAt: l.UpdatedAt, SyncedAt: l.SyncedAt,
+	}
+}
+
+// Plan is what would be sent to an application now.
+type Plan struct {
+	Hash   string      `json:"hash" doc:"Give it to the activation to refuse a plan that has changed since."`
+	Counts plan.Counts `json:"counts"`
+	Steps  []plan.Step `json:"steps" doc:"In the order of sending."`
+}
+
+// Activation begins provisioning.
+type Activation struct {
+	Hash string `json:"hash,omitempty" doc:"Of a plan: the activation is refused when what would be sent has changed since. Missing: not checked."`
+}
+
+// PauseReason says why provisioning is paused.
+type PauseReason struct {
+	Reason string `json:"reason,omitempty" maxLength:"255"`
+}
+
+// Explanation tells why a person has, or hasn't, an account at an application.
+type Explanation struct {
+	Want    plan.Want         `json:"want" enum:"present,gone,leave"`
+	Why     string            `json:"why"`
+	Via     []GroupRef        `json:"via" doc:"The person's groups that are bound to it."`
+	Missing []string          `json:"missing" doc:"Required attributes that the person has no value for."`
+	Link    *ProvisioningLink `json:"link,omitempty" doc:"What is remembered of the account; missing if nothing is."`
+	Waiting *Waiting          `json:"waiting,omitempty" doc:"What is still to be sent; missing if nothing is."`
+	Since   time.Time         `json:"since,omitzero"`
+}
+
+// Waiting tells how it stands with what is still to be sent.
+type Waiting struct {
+	Attempts int       `json:"attempts"`
+	Since    time.Time `json:"since,omitzero"`
+	Due      time.Time `json:"due,omitzero"`
+	Running  bool      `json:"running"`
+	Parked   bool      `json:"parked" doc:"Somebody has to look at it."`
+	Reason   string    `json:"reason,omitempty"`
+}
+
+// AccountImport says which accounts found at an application become people, and how.
+type AccountImport struct {
+	RemoteIDs []string        `json:"remoteIds,omitempty" doc:"Ids at the application."`
+	AllNew    bool            `json:"allNew,omitempty" doc:"All that are new."`
+	State     directory.State `json:"state,omitempty" enum:"staged,active,suspended" doc:"Staged when missing."`
+}
+
+func objectKind(s string) scim.ResourceType {
+	switch s {
+	case "user":
+		return scim.User
+	case "group":
+		return scim.Group
+	}
+	return ""
+}
+
+func (a *API) provisioningRoutes() {
+	const tag, root = "provisioning", "/applications/{id}/provisioning"
+	status := func(ctx context.Context, by access.Actor, id app.ID) (*answer[provision.Status], error) {
+		s, err := a.Engine.Status(ctx, by, id)
+		if err != nil {
+			return nil, err
+		}
+		return ok(s)
+	}
+	route(a, operation{method: http.MethodGet, path: root, id: "get-provisioning", tag: tag, summary: "Read how provisioning stands"},
+		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[provision.Status], error) {
+			return status(ctx, by, in.ID)
+		})
+	route(a, operation{
+		method: http.MethodPost, path: root + "/test", id: "test-provisioning", tag: tag, summary: "Test the connection",
+		text: "By reading only: nothing is created there. A connection that doesn't work is an answer, not an error.",
+	}, func(ctx context.Context, by access.Actor, in *applicationID) (*answer[provision.Probe], error) {
+		p, err := a.Engine.Test(ctx, by, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		p.Checks = orEmpty(p.Checks)
+		return ok(p)
+	})
+	route(a, operation{
+		method: http.MethodGet, path: root + "/plan", id: "get-plan", tag: tag, summary: "Read what would be sent now",
+		text: "Reads accounts there where nothing is known of them yet.",
+	}, func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Plan], error) {
+		p, err := a.Engine.Preview(ctx, by, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return ok(Plan{Hash: p.Hash, Counts: p.Counts, Steps: orEmpty(p.Steps)})
+	})
+	route(a, operation{method: http.MethodPost, path: root + "/activate", id: "activate-provisioning", tag: tag, summary: "Activate provisioning"},
+		func(ctx context.Context, by access.Actor, in *struct {
+			applicationID
+			Body *Activation
+		}) (*answer[provision.Status], error) {
+			hash := ""
+			if in.Body != nil {
+				hash = in.Body.Hash
+			}
+			if err := a.Engine.Activate(ctx, by, in.ID, hash); err != nil {
+				return nil, err
+			}
+			return status(ctx, by, in.ID)
+		})
+	route(a, operation{
+		method: http.MethodPost, path: root + "/pause", id: "pause-provisioning", tag: tag, summary: "Pause provisioning", text: "Changes are kept and sent after resuming.",
+	}, func(ctx context.Context, by access.Actor, in *struct {
+		applicationID
+		Body *PauseReason
+	}) (*answer[provision.Status], error) {
+		reason := ""
+		if in.Body != nil {
+			reason = in.Body.Reason
+		}
+		if err := a.Engine.Pause(ctx, by, in.ID, reason); err != nil {
+			return nil, err
+		}
+		return status(ctx, by, in.ID)
+	})
+	for _, act := range []struct {
+		name, summary, text string
+		do                  func(context.Context, access.Actor, app.ID) error
+	}{
+		{"deactivate", "Deactivate provisioning", "Everything there stays as it is; what was still to be sent is cancelled.", a.Engine.Deactivate},
+		{"resume", "Resume provisioning", "After a pause or a stop.", a.Engine.Resume},
+	} {
+		route(a, operation{method: http.MethodPost, path: root + "/" + act.name, id: act.name + "-provisioning", tag: tag, summary: act.summary, text: act.text},
+			func(ctx context.Context, by access.Actor, in *applicationID) (*answer[provision.Status], error) {
+				if err := act.do(ctx, by, in.ID); err != nil {
+					return nil, err
+				}
+				return status(ctx, by, in.ID)
+			})
+	}
+	a.linkRoutes(tag, root)
+	a.accountRoutes(tag, root)
+}
+
+func (a *API) linkRoutes(tag, root string) {
+	route(a, operation{method: http.MethodGet, path: root + "/links", id: "list-links", tag: tag, summary: "List what is remembered of people and groups there", text: "Sorted by name."},
+		func(ctx context.Context, by access.Actor, in *struct {
+			applicationID
+			paging
+			Kind   string               `query:"kind" enum:"user,group"`
+			Status provision.LinkStatus `query:"status" enum:"pending,synced,inactive,blocked,failed,released"`
+			Text   string               `query:"text" doc:"Looked for in names."`
+		}) (*list[ProvisioningLink], error) {
+			if _, err := a.Apps.Get(ctx, by, in.ID); err != nil {
+				return nil, err
+			}
+			p, err := a.Engine.Links(ctx, by, in.ID, provision.LinkQuery{Kind: objectKind(in.Kind), Status: in.Status, Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
+			return page(p, wireLink, err)
+		})
+	route(a, operation{
+		method: http.MethodPost, path: root + "/links/{kind}/{object}/retry", id: "retry-link", tag: tag, summary: "Try a person or group again now", status: http.StatusNoContent,
+	}, func(ctx context.Context, by access.Actor, in *struct {
+		applicationID
+		Kind   string `path:"kind" enum:"user,group"`
+		Object string `path:"object" doc:"Id of the person or group."`
+	}) (*struct{}, error) {
+		return nil, a.Engine.RetryObject(ctx, by, in.ID, objectKind(in.Kind), in.Object)
+	})
+	type group struct {
+		applicationID
+		Group directory.GroupID `path:"group" doc:"The group's id."`
+	}
+	route(a, operation{
+		method: http.MethodPost, path: root + "/groups/{group}/approve-deletion", id: "approve-deletion", tag: tag, summary: "Let a deleted group be deleted there too", status: http.StatusNoContent,
+	}, func(ctx context.Context, by access.Actor, in *group) (*struct{}, error) {
+		return nil, a.Engine.ApproveDeletion(ctx, by, in.ID, in.Group)
+	})
+	route(a, operation{
+		method: http.MethodPost, path: root + "/groups/{group}/replace", id: "replace-group", tag: tag, summary: "Replace a group that can't be renamed there", status: http.StatusNoContent,
+		text: "Makes a group of the new name, moves the members, deletes the old one.",
+	}, func(ctx context.Context, by access.Actor, in *group) (*struct{}, error) {
+		return nil, a.Engine.ReplaceGroup(ctx, by, in.ID, in.Group)
+	})
+	route(a, operation{method: http.MethodGet, path: root + "/users/{user}", id: "explain-user", tag: tag, summary: "Explain why a person has an account there, or hasn't"},
+		func(ctx context.Context, by access.Actor, in *struct {
+			applicationID
+			User directory.UserID `path:"user" doc:"The person's id."`
+		}) (*answer[Explanation], error) {
+			x, err := a.Engine.Explain(ctx, by, in.ID, in.User)
+			if err != nil {
+				return nil, err
+			}
+			out := Explanation{Want: x.Want, Why: x.Why, Via: each(x.Via, refGroup), Missing: orEmpty(x.Missing), Since: x.Since}
+			if x.Link.ObjectID != "" && x.Link.Status != "" {
+				l := wireLink(x.Link)
+				out.Link = &l
+			}
+			if w := x.Waiting; w != nil {
+				out.Waiting = &Waiting{Attempts: w.Attempts, Since: w.Since, Due: w.Due, Running: w.Running, Parked: w.Parked, Reason: w.Reason}
+			}
+			return ok(out)
+		})
+}
+
+func (a *API) accountRoutes(tag, root string) {
+	type accountImport struct {
+		applicationID
+		Import string `path:"import" doc:"The import's id."`
+	}
+	// find returns an import of this application.
+	find := func(ctx context.Context, by access.Actor, in accountImport) (provision.Import, error) {
+		i, err := a.Engine.Import(ctx, by, in.Import)
+		if err == nil && i.ApplicationID != in.ID {
+			err = problem.New(problem.NotFound, "There is no such import. Begin a new one.")
+		}
+		return i, err
+	}
+	route(a, operation{
+		method: http.MethodPost, path: root + "/imports", id: "start-import", tag: tag, summary: "Begin to list the accounts there", status: http.StatusAccepted,
+		text: "Read the import until its state is listed.",
+	}, func(ctx context.Context, by access.Actor, in *applicationID) (*answer[provision.Import], error) {
+		i, err := a.Engine.StartImport(ctx, by, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return &answer[provision.Import]{Location: Prefix + "/applications/" + string(in.ID) + "/provisioning/imports/" + i.ID, Body: i}, nil
+	})
+	route(a, operation{method: http.MethodGet, path: root + "/imports", id: "list-imports", tag: tag, summary: "List the latest imports", text: "Newest first."},
+		func(ctx context.Context, by access.Actor, in *applicationID) (*list[provision.Import], error) {
+			list, err := a.Engine.Imports(ctx, by, in.ID)
+			return all(list, same[provision.Import], err)
+		})
+	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}", id: "get-import", tag: tag, summary: "Read an import"},
+		func(ctx context.Context, by access.Actor, in *accountImport) (*answer[provision.Import], error) {
+			i, err := find(ctx, by, *in)
+			if err != nil {
+				return nil, err
+			}
+			return ok(i)
+		})
+	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}/accounts", id: "list-accounts", tag: tag, summary: "List the accounts that were found", text: "Sorted by user name."},
+		func(ctx context.Context, by access.Actor, in *struct {
+			accountImport
+			paging
+			Status string `query:"status" enum:"new,matched,conflict"`
+			Text   string `query:"text" doc:"Looked for in user name, e-mail and display name."`
+		}) (*list[provision.ImportRow], error) {
+			if _, err := find(ctx, by, in.accountImport); err != nil {
+				return nil, err
+			}
+			p, err := a.Engine.ImportRows(ctx, by, in.Import, provision.RowQuery{Status: in.Status, Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
+			return page(p, same[provision.ImportRow], err)
+		})
+	route(a, operation{
+		method: http.MethodPost, path: root + "/imports/{import}/accounts", id: "import-accounts", tag: tag, summary: "Create people from accounts",
+		text: "They have no password yet and are bound to nothing. Importing twice creates nobody twice.",
+	}, func(ctx context.Context, by access.Actor, in *struct {
+		accountImport
+		Body AccountImport
+	}) (*answer[provision.ImportReport], error) {
+		if _, err := find(ctx, by, in.accountImport); err != nil {
+			return nil, err
+		}
+		report, err := a.Engine.ImportAccounts(ctx, by, in.Import, provision.ImportChoice{RemoteIDs: in.Body.RemoteIDs, AllNew: in.Body.AllNew, State: in.Body.State})
+		if err != nil {
+			return nil, err
+		}
+		return ok(report)
+	})
+}
