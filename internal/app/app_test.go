@@ -2,7 +2,6 @@ package app_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
@@ -98,12 +97,12 @@ func (w *world) create(n app.NewApplication) app.Application {
 	if n.Connector == "" {
 		n.Connector = "atlassian-cloud"
 	}
-	return must(w.apps.Create(context.Background(), admin, n))(w.t)
+	return must(w.apps.Create(w.t.Context(), admin, n))(w.t)
 }
 
 func (w *world) user(name string, state directory.State, groups ...directory.GroupID) directory.User {
 	w.t.Helper()
-	return must(w.dir.CreateUser(context.Background(), admin, directory.NewUser{
+	return must(w.dir.CreateUser(w.t.Context(), admin, directory.NewUser{
 		Attributes: directory.Attributes{Email: name + "@example.org", Profile: directory.Profile{GivenName: name, FamilyName: "Test"}},
 		State:      state, Groups: groups,
 	}))(w.t)
@@ -111,13 +110,13 @@ func (w *world) user(name string, state directory.State, groups ...directory.Gro
 
 func (w *world) group(name string) directory.GroupID {
 	w.t.Helper()
-	return must(w.dir.CreateGroup(context.Background(), admin, directory.NewGroup{GroupAttributes: directory.GroupAttributes{Name: name}}))(w.t).ID
+	return must(w.dir.CreateGroup(w.t.Context(), admin, directory.NewGroup{GroupAttributes: directory.GroupAttributes{Name: name}}))(w.t).ID
 }
 
 // events returns the application's events, oldest first, as "type outcome: attribute=old→new …".
 func (w *world) events(id app.ID) []string {
 	w.t.Helper()
-	page := must(w.log.Search(context.Background(), admin, audit.Query{ApplicationID: string(id), Limit: 1000}))(w.t)
+	page := must(w.log.Search(w.t.Context(), admin, audit.Query{ApplicationID: string(id), Limit: 1000}))(w.t)
 	var out []string
 	for i := len(page.Items) - 1; i >= 0; i-- {
 		e := page.Items[i]
@@ -146,7 +145,7 @@ func changesOf(events []string) (out []string) {
 func (w *world) outbox() []string {
 	w.t.Helper()
 	var out []string
-	err := w.db.Claim(context.Background(), func(tx *store.Tx) error {
+	err := w.db.Claim(w.t.Context(), func(tx *store.Tx) error {
 		out = nil
 		rows, err := audit.Take(tx, 1000)
 		for _, r := range rows {
@@ -165,7 +164,7 @@ func (w *world) outbox() []string {
 
 func (w *world) view(fn func(tx *store.Tx) error) {
 	w.t.Helper()
-	if err := w.db.View(context.Background(), fn); err != nil {
+	if err := w.db.View(w.t.Context(), fn); err != nil {
 		w.t.Fatal(err)
 	}
 }

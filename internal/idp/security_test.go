@@ -2,7 +2,6 @@ package idp_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 
@@ -41,7 +41,7 @@ func two(t *testing.T, fn func(t *testing.T, a, b *house)) {
 // way in, also for those who were on their way already.
 func TestClass12_DisabledThingsAreRefusedOnEveryWayIn(t *testing.T) {
 	two(t, func(t *testing.T, a, b *house) {
-		ctx := context.Background()
+		ctx := t.Context()
 		n := 0
 		ways := map[string]func(br *browser, flow string) *httptest.ResponseRecorder{
 			"redirect": func(br *browser, _ string) *httptest.ResponseRecorder {
@@ -322,6 +322,7 @@ func TestAccessThatEndsMeanwhile(t *testing.T) {
 		})
 	}
 	for h.successes() < 20 {
+		time.Sleep(5 * time.Millisecond)
 	}
 	h.ok(h.apps.Unbind(t.Context(), admin, h.jira.ID, h.everyone))
 	close(stop)

@@ -1,7 +1,6 @@
 package idp_test
 
 import (
-	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -173,9 +172,9 @@ func TestBadInput(t *testing.T) {
 			return func() {
 				var err error
 				if on {
-					h.jira, err = h.apps.ActivateSAML(context.Background(), admin, h.jira.ID)
+					h.jira, err = h.apps.ActivateSAML(t.Context(), admin, h.jira.ID)
 				} else {
-					h.jira, err = h.apps.DeactivateSAML(context.Background(), admin, h.jira.ID)
+					h.jira, err = h.apps.DeactivateSAML(t.Context(), admin, h.jira.ID)
 				}
 				h.ok(err)
 			}

@@ -2,7 +2,6 @@ package idp_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -121,7 +120,7 @@ func newClock() *clock { return &clock{t: time.Date(2026, 11, 25, 12, 0, 0, 0, t
 // furnish creates what a house has.
 func (h *house) furnish() *house {
 	h.t.Helper()
-	ctx := context.Background()
+	ctx := h.t.Context()
 	var err error
 	h.jira, err = h.apps.Create(ctx, admin, app.NewApplication{Connector: "atlassian-cloud", Attributes: app.Attributes{Label: "Jira", PortalVisible: true}})
 	h.ok(err)
@@ -157,13 +156,13 @@ func (h *house) ok(err error) {
 func (h *house) settings(change func(*app.SAMLSettings)) {
 	h.t.Helper()
 	var err error
-	h.jira, err = h.apps.SaveSAML(context.Background(), admin, h.jira.ID, func(s *app.SAMLSettings) error { change(s); return nil })
+	h.jira, err = h.apps.SaveSAML(h.t.Context(), admin, h.jira.ID, func(s *app.SAMLSettings) error { change(s); return nil })
 	h.ok(err)
 }
 
 func (h *house) person(name string, groups ...directory.GroupID) directory.User {
 	h.t.Helper()
-	u, err := h.dir.CreateUser(context.Background(), admin, directory.NewUser{
+	u, err := h.dir.CreateUser(h.t.Context(), admin, directory.NewUser{
 		Attributes: directory.Attributes{
 			Username: name, Email: name + "@example.org",
 			Profile: directory.Profile{GivenName: strings.ToUpper(name[:1]) + name[1:], FamilyName: "Example"},
@@ -171,14 +170,14 @@ func (h *house) person(name string, groups ...directory.GroupID) directory.User 
 		State: directory.Active, Groups: groups,
 	})
 	h.ok(err)
-	h.ok(h.authn.SetPassword(context.Background(), access.SystemActor(""), u.ID, password, false))
+	h.ok(h.authn.SetPassword(h.t.Context(), access.SystemActor(""), u.ID, password, false))
 	return u
 }
 
 // certificate returns Jira's current certificate.
 func (h *house) certificate() *x509.Certificate {
 	h.t.Helper()
-	pairs, err := h.apps.Certificates(context.Background(), admin, h.jira.ID)
+	pairs, err := h.apps.Certificates(h.t.Context(), admin, h.jira.ID)
 	h.ok(err)
 	return pairs[0].Certificate
 }
@@ -206,7 +205,7 @@ func (h *house) browser() *browser { return &browser{h: h, web: h.web} }
 // signIn is what the sign-in page does.
 func (b *browser) signIn(u directory.User) *browser {
 	b.h.t.Helper()
-	_, token, err := b.h.authn.SignIn(context.Background(), authn.Attempt{Login: u.Email, Password: password, Replace: b.cookie, Origin: authn.Origin{Address: "192.0.2.7"}})
+	_, token, err := b.h.authn.SignIn(b.h.t.Context(), authn.Attempt{Login: u.Email, Password: password, Replace: b.cookie, Origin: authn.Origin{Address: "192.0.2.7"}})
 	b.h.ok(err)
 	b.cookie = token.Reveal()
 	return b
@@ -334,7 +333,7 @@ func text(page string) string {
 // lastEvent returns the newest sign-on event, or the zero event.
 func (h *house) lastEvent() audit.Event {
 	h.t.Helper()
-	page, err := h.log.Search(context.Background(), admin, audit.Query{Types: []audit.Type{audit.SSOAuth}, Limit: 1})
+	page, err := h.log.Search(h.t.Context(), admin, audit.Query{Types: []audit.Type{audit.SSOAuth}, Limit: 1})
 	h.ok(err)
 	if len(page.Items) == 0 {
 		return audit.Event{}
@@ -345,7 +344,7 @@ func (h *house) lastEvent() audit.Event {
 func (h *house) count(query string) int {
 	h.t.Helper()
 	var n int
-	h.ok(h.db.View(context.Background(), func(tx *store.Tx) (err error) {
+	h.ok(h.db.View(h.t.Context(), func(tx *store.Tx) (err error) {
 		n, err = store.One(tx, store.Scalar[int], query)
 		return err
 	}))
