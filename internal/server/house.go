@@ -94,6 +94,7 @@ func Open(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ 
 		DB: h.DB, Catalog: h.Catalog, Apps: h.Apps, Directory: h.Directory, Pool: h.Pool, HTTP: h.outbound,
 		Version: version, Workers: cfg.Outbound.Workers, Sweep: cfg.Outbound.Sweep, Now: h.Now, Log: log,
 	})
+	h.Pool.Every("prune sign-in", time.Hour, h.Authn.Prune)
 	return h, nil
 }
 
