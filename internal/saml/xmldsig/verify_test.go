@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"os"
 	"os/exec"
@@ -338,4 +339,41 @@ func ExampleVerify() {
 	}
 	fmt.Printf("%s\n", verified.Bytes())
 	// Output: <note ID="_n1"><to>Ada</to></note>
+}
+
+// faulty is a key that fails, or gives a value of the wrong length.
+type faulty struct {
+	crypto.Signer
+	value []byte
+	err   error
+}
+
+func (f faulty) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return f.value, f.err }
+
+func TestSignerFaultyKey(t *testing.T) {
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("the key is gone")
+	for name, key := range map[string]faulty{
+		"error":          {samltest.IdP().Key, nil, broken},
+		"nothing":        {samltest.IdP().Key, nil, nil},
+		"short":          {samltest.IdP().Key, make([]byte, 255), nil},
+		"long":           {samltest.IdP().Key, make([]byte, 257), nil},
+		"ECDSA, not DER": {p256, make([]byte, 64), nil},
+	} {
+		k, err := xmldsig.NewSigner(key, certificate(t, map[bool]crypto.Signer{true: p256, false: samltest.IdP().Key}[strings.HasPrefix(name, "ECDSA")]), 0)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		const head = `<a ID="_1">`
+		doc := []byte(head + strings.Repeat(" ", k.Len("_1")) + `</a>`)
+		if err := k.Sign(doc, len(head), "_1"); err == nil || key.err != nil && !errors.Is(err, broken) {
+			t.Error(name, err)
+		}
+		if _, err := k.SignDetached([]byte("x")); err == nil {
+			t.Error(name, "signs octets")
+		}
+	}
 }
