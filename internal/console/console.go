@@ -83,7 +83,86 @@ func New(c Config) *Console {
 // posts.
 func (c *Console) Routes(mux *http.ServeMux) {
 	c.routesApplications(mux)
-	c.handle(mux, "GET "+root, c.home)
+	for _, x := range []struct {
+		pattern string
+		handler handler
+	}{
+		{"GET " + root, c.home},
+
+		{"GET " + usersPath, c.users},
+		{"GET " + usersPath + "/new", c.newUser},
+		{"POST " + usersPath + "/new", c.createUser},
+		{"GET " + usersPath + "/{id}", c.user},
+		{"POST " + usersPath + "/{id}", c.saveUser},
+		{"GET " + usersPath + "/{id}/groups", c.userGroups},
+		{"POST " + usersPath + "/{id}/groups", c.joinGroups},
+		{"POST " + usersPath + "/{id}/groups/leave", c.leaveGroup},
+		{"GET " + usersPath + "/{id}/applications", c.userApplications},
+		{"POST " + usersPath + "/{id}/applications/retry", c.retryUser},
+		{"GET " + usersPath + "/{id}/sessions", c.userSessions},
+		{"POST " + usersPath + "/{id}/sessions", c.endSession},
+		{"GET " + usersPath + "/{id}/sessions/end", c.userAct("End all sessions of", mayEnd, c.endSessionsForm)},
+		{"POST " + usersPath + "/{id}/sessions/end", c.endSessions},
+		{"GET " + usersPath + "/{id}/activity", c.userActivity},
+		{"GET " + usersPath + "/{id}/suspend", c.userAct("Suspend", mayMove, c.suspendForm)},
+		{"POST " + usersPath + "/{id}/suspend", c.suspendUser},
+		{"POST " + usersPath + "/{id}/unsuspend", c.unsuspendUser},
+		{"POST " + usersPath + "/{id}/activate", c.activateUser},
+		{"GET " + usersPath + "/{id}/delete", c.userAct("Delete", mayDelete, c.deleteForm)},
+		{"POST " + usersPath + "/{id}/delete", c.deleteUser},
+		{"GET " + usersPath + "/{id}/role", c.userAct("Role of", mayGiveRole, c.roleForm)},
+		{"POST " + usersPath + "/{id}/role", c.setRole},
+		{"GET " + usersPath + "/{id}/link", c.userAct("One-time link for", mayReset, c.linkForm)},
+		{"POST " + usersPath + "/{id}/link", c.newLink},
+		{"GET " + usersPath + "/{id}/password", c.userAct(passwordTitle, mayReset, c.passwordForm)},
+		{"POST " + usersPath + "/{id}/password", c.setPassword},
+
+		{"GET " + userImportPath, c.userImport},
+		{"GET " + userImportPath + "/template.csv", c.importTemplate},
+		{"GET " + userImportPath + "/{id}", c.showUpload},
+		{"GET " + userImportPath + "/{id}/report.csv", c.uploadReport},
+		{"POST " + userImportPath + "/{id}/run", c.runUpload},
+		{"POST " + userImportPath + "/{id}/discard", c.dropUpload},
+
+		{"GET " + groupsPath, c.groups},
+		{"GET " + groupsPath + "/new", c.newGroup},
+		{"POST " + groupsPath + "/new", c.createGroup},
+		{"GET " + groupsPath + "/{id}", c.group},
+		{"POST " + groupsPath + "/{id}/members", c.addMembers},
+		{"POST " + groupsPath + "/{id}/members/remove", c.removeMembers},
+		{"GET " + groupsPath + "/{id}/applications", c.groupApplications},
+		{"POST " + groupsPath + "/{id}/applications", c.bindApplications},
+		{"GET " + groupsPath + "/{id}/applications/{application}/unbind", c.unbindForm},
+		{"POST " + groupsPath + "/{id}/applications/{application}/unbind", c.unbindApplication},
+		{"GET " + groupsPath + "/{id}/activity", c.groupActivity},
+		{"GET " + groupsPath + "/{id}/edit", c.editGroup},
+		{"POST " + groupsPath + "/{id}/edit", c.saveGroup},
+		{"GET " + groupsPath + "/{id}/delete", c.confirmDeleteGroup},
+		{"POST " + groupsPath + "/{id}/delete", c.deleteGroup},
+
+		{"GET " + root + "/pick/users", c.pickUsers},
+		{"GET " + root + "/pick/groups", c.pickGroups},
+		{"GET " + root + "/pick/applications", c.pickApplications},
+
+		{"GET " + root + "/policy", c.policy},
+		{"GET " + activityPath, c.activity},
+		{"GET " + activityPath + "/{id}", c.event},
+		{"GET " + activityPath + "/export.csv", c.exportCSV},
+		{"GET " + activityPath + "/export.jsonl", c.exportLines},
+
+		{"GET " + settingsPath, c.settings},
+		{"POST " + settingsPath, c.saveSettings},
+		{"GET " + settingsPath + "/administrators", c.administrators},
+		{"POST " + settingsPath + "/administrators", c.addAdmin},
+		{"GET " + settingsPath + "/keys", c.apiKeys},
+		{"POST " + settingsPath + "/keys", c.createKey},
+		{"GET " + settingsPath + "/keys/{id}/revoke", c.confirmRevokeKey},
+		{"POST " + settingsPath + "/keys/{id}/revoke", c.revokeKey},
+		{"GET " + settingsPath + "/about", c.about},
+	} {
+		c.handle(mux, x.pattern, x.handler)
+	}
+	c.handleUpload(mux, "POST "+userImportPath, c.MaxImport, c.uploadPeople)
 	c.handle(mux, root+"/", func(http.ResponseWriter, *request) error {
 		return problem.New(problem.NotFound, "There is nothing at this address. The link may be old, or the thing may have been deleted.")
 	})

@@ -287,6 +287,22 @@ CREATE TABLE import_rows (
     PRIMARY KEY (import_id, remote_id)
 );
 
+-- Files of people that administrators uploaded, kept for a day: first checked, then imported.
+CREATE TABLE uploads (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT   NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    name       TEXT   NOT NULL, -- of the file
+    options    TEXT   NOT NULL, -- JSON
+    state      TEXT   NOT NULL CHECK (state IN ('checking', 'checked', 'running', 'done', 'failed')),
+    reason     TEXT   NOT NULL DEFAULT '',
+    done       BIGINT NOT NULL DEFAULT 0, -- rows so far
+    total      BIGINT NOT NULL,
+    content    BYTEA  NOT NULL, -- empty once imported
+    report     TEXT   NOT NULL DEFAULT '', -- JSON
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+
 -- Durable work ------------------------------------------------------------------------------
 
 -- One row per thing that has to be kept true. It isn't a message: "wanted" rises with every
