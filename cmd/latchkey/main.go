@@ -48,8 +48,9 @@ type terminal struct {
 
 // commands is the command line. Its flags are the configuration's and those of the commands.
 type commands struct {
-	ConfigFile string        `name:"config" short:"c" placeholder:"FILE" env:"LATCHKEY_CONFIG" help:"Configuration file (YAML)."`
-	Config     server.Config `embed:""`
+	PrintVersion kong.VersionFlag `name:"version" help:"Print the version."`
+	ConfigFile   string           `name:"config" short:"c" placeholder:"FILE" env:"LATCHKEY_CONFIG" help:"Configuration file (YAML)."`
+	Config       server.Config    `embed:""`
 
 	Serve    serveCmd    `cmd:"" help:"Serve portal, console, sign-on, provisioning and API."`
 	Setup    setupCmd    `cmd:"" help:"Create the first owner, and an API key, without a browser."`
@@ -72,7 +73,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		kong.Writers(out, errw),
 		kong.Exit(func(code int) { exited = code; panic(errExit) }),
 		kong.Resolvers(&fileResolver{path: func() string { return configPath(args) }}),
-		kong.Vars{"version": fullVersion()},
+		kong.Vars{"version": "latchkey " + fullVersion()},
+		kong.Help(printHelp),
 	)
 	if err != nil {
 		fmt.Fprintln(errw, "latchkey:", err)

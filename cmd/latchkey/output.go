@@ -126,10 +126,14 @@ type table struct {
 	heads []string
 	// right columns hold figures.
 	right map[int]bool
+	// whole columns are never cut.
+	whole map[int]bool
 	rows  [][]cell
 }
 
-func newTable(heads ...string) *table { return &table{heads: heads, right: map[int]bool{}} }
+func newTable(heads ...string) *table {
+	return &table{heads: heads, right: map[int]bool{}, whole: map[int]bool{}}
+}
 
 // figures says which columns are aligned to the right.
 func (tb *table) figures(columns ...int) *table {
@@ -148,6 +152,7 @@ func (tb *table) add(values ...any) {
 			row[i] = cell{visible(v.text), v.tone}
 		case time.Time:
 			row[i] = cell{text: moment(v)}
+			tb.whole[i] = true
 		default:
 			row[i] = cell{text: visible(fmt.Sprint(v))}
 		}
@@ -167,7 +172,7 @@ func (tb *table) print(t terminal) error {
 		}
 	}
 	if most := t.width(); most > 0 {
-		narrow(widths, most-gap*(len(widths)-1))
+		narrow(widths, tb.whole, most-gap*(len(widths)-1))
 	}
 	w := bufio.NewWriter(t.out)
 	line := func(cells []cell) {
@@ -201,20 +206,17 @@ func (tb *table) print(t terminal) error {
 }
 
 // narrow takes width from the widest columns until the sum fits.
-func narrow(widths []int, room int) {
+func narrow(widths []int, whole map[int]bool, room int) {
 	const least = 6
 	for {
-		sum := 0
-		for _, w := range widths {
-			sum += w
-		}
-		widest := 0
+		sum, widest := 0, -1
 		for i, w := range widths {
-			if w > widths[widest] {
+			sum += w
+			if !whole[i] && (widest < 0 || w > widths[widest]) {
 				widest = i
 			}
 		}
-		if sum <= room || widths[widest] <= least {
+		if sum <= room || widest < 0 || widths[widest] <= least {
 			return
 		}
 		widths[widest]--

@@ -278,3 +278,9 @@ func flat(v any) map[string]any {
 	}
 	return out
 }
+
+// Waiting reports whether there are outbox rows that nobody took yet.
+func Waiting(tx *store.Tx) (bool, error) {
+	rows, err := store.All(tx, store.Scalar[string], `SELECT id FROM outbox LIMIT 1`)
+	return len(rows) > 0, err
+}
