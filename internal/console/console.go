@@ -119,10 +119,10 @@ func (c *Console) Routes(mux *http.ServeMux) {
 
 		{"GET " + userImportPath, c.userImport},
 		{"GET " + userImportPath + "/template.csv", c.importTemplate},
-		{"GET " + userImportPath + "/{id}", c.showUpload},
-		{"GET " + userImportPath + "/{id}/report.csv", c.uploadReport},
-		{"POST " + userImportPath + "/{id}/run", c.runUpload},
-		{"POST " + userImportPath + "/{id}/discard", c.dropUpload},
+		{"GET " + uploadsPath + "/{id}", c.showUpload},
+		{"GET " + uploadsPath + "/{id}/report.csv", c.uploadReport},
+		{"POST " + uploadsPath + "/{id}/run", c.runUpload},
+		{"POST " + uploadsPath + "/{id}/discard", c.dropUpload},
 
 		{"GET " + groupsPath, c.groups},
 		{"GET " + groupsPath + "/new", c.newGroup},

@@ -20,9 +20,12 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/web"
 )
 
-const userImportPath = usersPath + "/import"
+const (
+	userImportPath = usersPath + "/import"
+	uploadsPath    = root + "/imports"
+)
 
-func uploadPath(id string) string { return userImportPath + "/" + url.PathEscape(id) }
+func uploadPath(id string) string { return uploadsPath + "/" + url.PathEscape(id) }
 
 // An uploaded file of people goes through
 //
