@@ -40,6 +40,7 @@ step "vetting"
 go vet ./...
 step "testing"
 go test -timeout 20m "$@" ./...
-step "the main job, end to end"
+step "the main job, end to end, on both databases"
 go run ./cmd/latchkey demo --check
+go run ./cmd/latchkey demo --check --postgres "$LATCHKEY_TEST_POSTGRES"
 step "done"

@@ -280,7 +280,9 @@ func saveSCIM(tx *store.Tx, id ID, s SCIMSettings, raise int64, now time.Time) e
 }
 
 func setSCIMState(tx *store.Tx, id ID, st Status, reason string, now time.Time) error {
-	_, err := tx.Exec(`UPDATE scim_integrations SET state = $1, state_reason = $2, state_since = $3, updated_at = $3 WHERE application_id = $4`,
+	// Whoever activates or resumes agrees to what waits by then.
+	_, err := tx.Exec(`UPDATE scim_integrations SET state = $1, state_reason = $2, state_since = $3, updated_at = $3,
+			approved_at = CASE WHEN $1 = 'active' THEN $3 ELSE approved_at END WHERE application_id = $4`,
 		string(st), reason, store.Micros(now), string(id))
 	return err
 }

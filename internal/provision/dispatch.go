@@ -42,15 +42,16 @@ func parseObject(key string) (object, error) {
 	return o, nil
 }
 
-// settle is how long a group's lane waits for more changes of the same kind: a person who joins
-// comes with a change of the person and one of the group.
+// settle is how long a group's or a leaver's lane waits for more of the same: a person who joins
+// comes with a change of the person and one of the group, and whether many leave at once is
+// known only when all of them are counted.
 const settle = 250 * time.Millisecond
 
 // want asks for an object to be synchronized.
 func (e *Engine) want(tx *store.Tx, o object, priority int, cause string) error {
 	now := e.Now()
 	l := work.Lane{Kind: laneSync, Key: o.key(), Scope: string(o.app), Priority: priority, Cause: cause, Due: now}
-	if o.kind == scim.Group {
+	if o.kind == scim.Group || priority == leaver {
 		l.Due = now.Add(settle)
 	}
 	return work.Want(tx, now, l)

@@ -609,3 +609,55 @@ func TestTargetThatCannotFilterByExternalID(t *testing.T) {
 	w.settled()
 	w.expect("group Engineering: ada; user ada active")
 }
+
+func TestMassDeactivationIsHeldForApproval(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db)
+		var names []string
+		for i := range 30 {
+			name := fmt.Sprintf("u%02d", i)
+			w.user(name, w.group)
+			names = append(names, name)
+		}
+		w.activate()
+		w.settled()
+		w.target.Forget()
+		w.must(w.apps.Unbind(t.Context(), owner, w.app, w.group))
+		for range 500 {
+			a, err := w.apps.Get(t.Context(), owner, w.app)
+			w.must(err)
+			if a.SCIM.Status == app.Paused {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		s, err := w.engine.Status(t.Context(), owner, w.app)
+		w.must(err)
+		if s.State != app.Paused || !strings.Contains(s.Sentence, "held for approval") || s.Waiting < 29 {
+			t.Fatalf("%+v", s)
+		}
+		if got := w.writes(); len(got) != 0 {
+			t.Fatalf("sent without approval: %v", got)
+		}
+		// Undone: nothing was lost and nothing is sent.
+		w.must(w.apps.Bind(t.Context(), owner, w.app, w.group))
+		w.must(w.engine.Resume(t.Context(), owner, w.app))
+		w.settled()
+		w.expect("group Engineering: " + strings.Join(names, " ") + "; user " + strings.Join(names, " active; user ") + " active")
+		// Approved: all leave.
+		w.must(w.apps.Unbind(t.Context(), owner, w.app, w.group))
+		for range 500 {
+			a, err := w.apps.Get(t.Context(), owner, w.app)
+			w.must(err)
+			if a.SCIM.Status == app.Paused {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		w.must(w.engine.Resume(t.Context(), owner, w.app))
+		w.settled()
+		if got := strings.Count(w.there(), " inactive"); got != 30 {
+			t.Errorf("%d left: %s", got, w.there())
+		}
+	})
+}

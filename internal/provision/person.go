@@ -145,6 +145,12 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 			p.state.Groups = was.Groups
 			continue
 		}
+		if p.want.Want == plan.Gone && !run.cleared {
+			if err := e.guard(ctx, l, t); err != nil {
+				return err
+			}
+			run.cleared = true
+		}
 		if step.Kind == plan.Create && p.link.Known != plan.Doubtful {
 			// If the answer is lost the next run looks the account up in place of making a second.
 			if err := run.intend(ctx); err != nil {

@@ -55,6 +55,7 @@ type run struct {
 	link  *Link
 
 	conflicted bool
+	cleared    bool // the guard let a leaver pass
 }
 
 // call sends one request within the target's budget.

@@ -245,6 +245,13 @@ func NewID() string {
 	return id.String()
 }
 
+// FirstID returns an id that sorts before every id made at t or later: a bound for reading by
+// time through an index on ids.
+func FirstID(t time.Time) string {
+	ms := uint64(max(t.UnixMilli(), 0)) //nolint:gosec // not negative
+	return fmt.Sprintf("%08x-%04x-7000-8000-000000000000", ms>>16&0xffffffff, ms&0xffff)
+}
+
 // Micros returns t as the database keeps it: microseconds since 1970 UTC, 0 for the zero time.
 func Micros(t time.Time) int64 {
 	if t.IsZero() {

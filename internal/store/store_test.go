@@ -335,6 +335,15 @@ func TestCursor(t *testing.T) {
 	}
 }
 
+func TestFirstIDBoundsByTime(t *testing.T) {
+	before := store.NewID()
+	time.Sleep(2 * time.Millisecond)
+	bound := store.FirstID(time.Now())
+	if after := store.NewID(); before >= bound || after < bound {
+		t.Errorf("%s, %s, %s are not in order", before, bound, after)
+	}
+}
+
 func TestFoldAndKey(t *testing.T) {
 	if got := store.Fold("  José  ÅNGSTRÖM "); got != "jose angstrom" {
 		t.Errorf("Fold: %q", got)

@@ -219,10 +219,19 @@ type Guard struct {
 // number of users and groups at the target that are ours.
 func (g Guard) Held(p Plan, linked int) (reason string, held bool) {
 	c := p.Counts()
-	losses := c.Users.Deactivate + c.Users.Delete + c.Groups.Delete
-	switch {
-	case c.Guarded > 0:
+	if c.Guarded > 0 {
 		return fmt.Sprintf("%d steps delete a group at the target, which can take licences and permissions away.", c.Guarded), true
+	}
+	return g.Exceeded(c.Users.Deactivate+c.Users.Delete+c.Groups.Delete, linked)
+}
+
+// GuardFloor is how many deactivations and deletions a percentage never holds.
+const GuardFloor = 10
+
+// Exceeded tells whether so many deactivations and deletions, of linked objects, need a
+// person's approval, and why.
+func (g Guard) Exceeded(losses, linked int) (reason string, held bool) {
+	switch {
 	case g.MaxCount > 0 && losses > g.MaxCount:
 		return fmt.Sprintf("%d deactivations or deletions are more than the limit of %d.", losses, g.MaxCount), true
 	case g.MaxPercent > 0 && losses > g.Floor && losses*100 > g.MaxPercent*linked:

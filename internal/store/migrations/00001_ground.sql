@@ -191,6 +191,7 @@ CREATE TABLE scim_integrations (
     manage_groups    BOOLEAN NOT NULL DEFAULT FALSE,
     settings         TEXT    NOT NULL DEFAULT '{}',
     generation       BIGINT  NOT NULL DEFAULT 1, -- rises with every change of mapping or scope
+    approved_at      BIGINT  NOT NULL DEFAULT 0, -- what was waiting then, a person agreed to
     updated_at       BIGINT  NOT NULL
 );
 
