@@ -189,16 +189,17 @@ type operation struct {
 	body *huma.RequestBody
 	// responses describes answers that aren't JSON.
 	responses map[string]*huma.Response
-	// size and wait bound the body, when the defaults (1 MiB, 5 s) don't fit.
+	// size bounds the body, when the default of 1 MiB doesn't fit.
 	size int64
-	wait time.Duration
+	// needs is asked for first where the domain would look at something else before.
+	needs access.Permission
 }
 
 // route registers an operation. fn is given who acts.
 func route[I, O any](a *API, op operation, fn func(ctx context.Context, by access.Actor, in *I) (*O, error)) {
 	o := huma.Operation{
 		OperationID: op.id, Method: op.method, Path: Prefix + op.path, Summary: op.summary, Description: op.text, Tags: []string{op.tag},
-		DefaultStatus: op.status, RequestBody: op.body, Responses: op.responses, MaxBodyBytes: op.size, BodyReadTimeout: op.wait,
+		DefaultStatus: op.status, Responses: op.responses, MaxBodyBytes: op.size,
 		Security: []map[string][]string{{"apiKey": {}}},
 	}
 	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*O, error) {
@@ -206,12 +207,26 @@ func route[I, O any](a *API, op operation, fn func(ctx context.Context, by acces
 		if !ok {
 			return nil, a.failure(ctx, errors.New("api: an operation was reached without an actor"))
 		}
+		if op.needs != "" {
+			if err := access.Allow(by, op.needs); err != nil {
+				return nil, a.failure(ctx, err)
+			}
+		}
 		out, err := fn(ctx, by, in)
 		if err != nil {
 			return nil, a.failure(ctx, err)
 		}
 		return out, nil
 	})
+	if op.body != nil {
+		// Described only now, or the framework would read it.
+		item := a.huma.OpenAPI().Paths[o.Path]
+		for _, x := range []*huma.Operation{item.Post, item.Put, item.Patch} {
+			if x != nil && x.OperationID == op.id {
+				x.RequestBody = op.body
+			}
+		}
+	}
 }
 
 // answer is a JSON answer.
@@ -271,8 +286,8 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
-// paging are the parameters of every list.
-type paging struct {
+// Paging holds the parameters of every list.
+type Paging struct {
 	Cursor string `query:"cursor" doc:"Next of the page before."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" doc:"Size of a page. Default 50."`
 }
@@ -280,13 +295,13 @@ type paging struct {
 // etag returns a version as entity tag.
 func etag(version int64) string { return fmt.Sprintf(`"%d"`, version) }
 
-// ifMatch is the parameter of operations that change something with a version.
-type ifMatch struct {
+// Precondition is the parameter of operations that change something with a version.
+type Precondition struct {
 	IfMatch string `header:"If-Match" doc:"ETag of what was read: the change is refused with 412 when somebody else changed it since."`
 }
 
 // version returns the version that the caller wants to change; 0 if any.
-func (m ifMatch) version() (int64, error) {
+func (m Precondition) version() (int64, error) {
 	tag := strings.TrimSpace(m.IfMatch)
 	if tag == "" || tag == "*" {
 		return 0, nil
@@ -314,6 +329,7 @@ func stale(err error, version int64) error {
 
 // openAPI writes the document once.
 func (a *API) openAPI() []byte {
+	explain(a.huma.OpenAPI().Components.Schemas.Map())
 	raw, err := json.MarshalIndent(a.huma.OpenAPI(), "", "  ")
 	if err != nil {
 		panic("api: the OpenAPI document can't be written: " + err.Error())

@@ -116,7 +116,8 @@ type SlugChange struct {
 	Slug string `json:"slug" required:"true"`
 }
 
-type applicationID struct {
+// ApplicationPath names an application.
+type ApplicationPath struct {
 	ID app.ID `path:"id" doc:"The application's id."`
 }
 
@@ -142,7 +143,7 @@ func (a *API) applicationRoutes() {
 		})
 	route(a, operation{method: http.MethodGet, path: "/applications", id: "list-applications", tag: "applications", summary: "List applications", text: "Sorted by label."},
 		func(ctx context.Context, by access.Actor, in *struct {
-			paging
+			Paging
 			Text string `query:"text" doc:"Looked for in label, description, connector and slug."`
 		}) (*list[Application], error) {
 			p, err := a.Apps.List(ctx, by, app.Query{Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
@@ -162,16 +163,16 @@ func (a *API) applicationRoutes() {
 		return out, err
 	})
 	route(a, operation{method: http.MethodGet, path: "/applications/{id}", id: "get-application", tag: "applications", summary: "Read an application"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Application], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.Get(ctx, by, in.ID))
 		})
 	route(a, operation{
 		method: http.MethodPatch, path: "/applications/{id}", id: "update-application", tag: "applications", summary: "Change an application's display",
 		body: patchBody[app.Attributes](a),
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
-		ifMatch
-		mergePatch
+		ApplicationPath
+		Precondition
+		MergePatch
 	}) (*answer[Application], error) {
 		v, err := in.version()
 		if err != nil {
@@ -184,21 +185,21 @@ func (a *API) applicationRoutes() {
 		method: http.MethodDelete, path: "/applications/{id}", id: "delete-application", tag: "applications", summary: "Delete an application", status: http.StatusNoContent,
 		text: "Accounts at the application stay as they are. Provisioning has to be deactivated before.",
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
+		ApplicationPath
 		Label string `query:"label" required:"true" doc:"The application's label, to confirm."`
 	}) (*struct{}, error) {
 		return nil, a.Apps.Delete(ctx, by, in.ID, in.Label)
 	})
 	route(a, operation{method: http.MethodPut, path: "/applications/{id}/slug", id: "change-slug", tag: "applications", summary: "Change the IdP URL", text: "The old one goes on answering."},
 		func(ctx context.Context, by access.Actor, in *struct {
-			applicationID
+			ApplicationPath
 			Body SlugChange
 		}) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.ChangeSlug(ctx, by, in.ID, in.Body.Slug))
 		})
 	route(a, operation{method: http.MethodDelete, path: "/applications/{id}/slugs/{slug}", id: "drop-slug", tag: "applications", summary: "End an old IdP URL"},
 		func(ctx context.Context, by access.Actor, in *struct {
-			applicationID
+			ApplicationPath
 			Slug string `path:"slug"`
 		}) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.DropSlug(ctx, by, in.ID, in.Slug))
@@ -217,7 +218,7 @@ func (a *API) logoRoutes() {
 	route(a, operation{
 		method: http.MethodGet, path: "/applications/{id}/logo", id: "get-logo", tag: "applications", summary: "Read the logo",
 		responses: map[string]*huma.Response{"200": {Description: "The picture.", Content: pictures}},
-	}, func(ctx context.Context, by access.Actor, in *applicationID) (*struct {
+	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*struct {
 		ContentType string `header:"Content-Type"`
 		Body        []byte
 	}, error) {
@@ -234,16 +235,16 @@ func (a *API) logoRoutes() {
 		}{t, b}, nil
 	})
 	route(a, operation{
-		method: http.MethodPut, path: "/applications/{id}/logo", id: "set-logo", tag: "applications", summary: "Replace the logo", size: app.MaxLogo + 2,
+		method: http.MethodPut, path: "/applications/{id}/logo", id: "set-logo", tag: "applications", summary: "Replace the logo", size: app.MaxLogo + 2, needs: access.ManageApplications,
 		body: &huma.RequestBody{Required: true, Content: pictures},
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
+		ApplicationPath
 		RawBody []byte `contentType:"image/png"`
 	}) (*answer[Application], error) {
 		return a.answerApplication(a.Apps.SetLogo(ctx, by, in.ID, append([]byte(nil), in.RawBody...)))
 	})
-	route(a, operation{method: http.MethodDelete, path: "/applications/{id}/logo", id: "remove-logo", tag: "applications", summary: "Remove the logo"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Application], error) {
+	route(a, operation{method: http.MethodDelete, path: "/applications/{id}/logo", id: "remove-logo", tag: "applications", summary: "Remove the logo", needs: access.ManageApplications},
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.SetLogo(ctx, by, in.ID, nil))
 		})
 }
@@ -251,12 +252,12 @@ func (a *API) logoRoutes() {
 func (a *API) bindingRoutes() {
 	route(a, operation{
 		method: http.MethodGet, path: "/applications/{id}/groups", id: "list-bindings", tag: "applications", summary: "List the groups that may use an application",
-	}, func(ctx context.Context, by access.Actor, in *applicationID) (*list[Group], error) {
+	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*list[Group], error) {
 		groups, err := a.Apps.BoundGroups(ctx, by, in.ID)
 		return all(groups, wireGroup, err)
 	})
 	type binding struct {
-		applicationID
+		ApplicationPath
 		Group directory.GroupID `path:"group" doc:"The group's id."`
 	}
 	route(a, operation{method: http.MethodPut, path: "/applications/{id}/groups/{group}", id: "bind-group", tag: "applications", summary: "Let a group use an application", status: http.StatusNoContent},

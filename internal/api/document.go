@@ -62,3 +62,28 @@ func schemaName(t reflect.Type, hint string) string {
 	}
 	return strings.ToUpper(pkg[:1]) + pkg[1:] + name
 }
+
+// attributeTexts describe attributes that come from other packages' types.
+var attributeTexts = map[string]string{
+	"username":          "Unique, without regard to case. The e-mail address when missing.",
+	"email":             "Unique; kept in lower case.",
+	"displayName":       "Shown instead of given and family name.",
+	"managerId":         "Id of the manager.",
+	"locale":            "BCP 47 tag, for example en-GB.",
+	"preferredLanguage": "BCP 47 tag, for example en-GB.",
+	"timezone":          "Name of the IANA database, for example Europe/Berlin.",
+	"custom":            "The organization's own attributes: text, number, boolean or list of texts, by name.",
+	"passwordStatus":    "Apart from the state: an expired password takes nobody's access at an application away.",
+	"attributes":        "Inherited by the members: department, company and the like, and custom.<name>.",
+}
+
+// explain adds texts to the descriptions of attributes that have none.
+func explain(schemas map[string]*huma.Schema) {
+	for _, name := range []string{"User", "NewUser", "Attributes", "Group", "NewGroup", "GroupAttributes"} {
+		for property, s := range schemas[name].Properties {
+			if text := attributeTexts[property]; text != "" && s.Description == "" {
+				s.Description = text
+			}
+		}
+	}
+}

@@ -45,7 +45,7 @@ func wireEvent(e audit.Event) Event {
 func (a *API) eventRoutes() {
 	route(a, operation{method: http.MethodGet, path: "/events", id: "list-events", tag: "events", summary: "Search events", text: "Newest first."},
 		func(ctx context.Context, by access.Actor, in *struct {
-			paging
+			Paging
 			Text        string        `query:"text" doc:"Looked for in type, names, message and address."`
 			Types       []audit.Type  `query:"type" doc:"Types, with commas between."`
 			Actor       string        `query:"actor" doc:"Id of the actor."`

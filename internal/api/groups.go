@@ -52,7 +52,8 @@ func refApplication(x app.Application) ApplicationRef {
 	return ApplicationRef{ID: x.ID, Label: x.Label}
 }
 
-type groupID struct {
+// GroupPath names a group.
+type GroupPath struct {
 	ID directory.GroupID `path:"id" doc:"The group's id."`
 }
 
@@ -66,7 +67,7 @@ func answerGroup(g directory.Group, err error) (*answer[Group], error) {
 func (a *API) groupRoutes() {
 	route(a, operation{method: http.MethodGet, path: "/groups", id: "list-groups", tag: "groups", summary: "List groups", text: "Sorted by name."},
 		func(ctx context.Context, by access.Actor, in *struct {
-			paging
+			Paging
 			Text string `query:"text" doc:"Looked for in name and description, without case and accents."`
 		}) (*list[Group], error) {
 			p, err := a.Directory.ListGroups(ctx, by, directory.GroupQuery{Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
@@ -82,16 +83,16 @@ func (a *API) groupRoutes() {
 			return out, err
 		})
 	route(a, operation{method: http.MethodGet, path: "/groups/{id}", id: "get-group", tag: "groups", summary: "Read a group"},
-		func(ctx context.Context, by access.Actor, in *groupID) (*answer[Group], error) {
+		func(ctx context.Context, by access.Actor, in *GroupPath) (*answer[Group], error) {
 			return answerGroup(a.Directory.Group(ctx, by, in.ID))
 		})
 	route(a, operation{
 		method: http.MethodPatch, path: "/groups/{id}", id: "update-group", tag: "groups", summary: "Change a group",
 		text: "Attributes set on a group are inherited by its members.", body: patchBody[directory.GroupAttributes](a),
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		groupID
-		ifMatch
-		mergePatch
+		GroupPath
+		Precondition
+		MergePatch
 	}) (*answer[Group], error) {
 		v, err := in.version()
 		if err != nil {
@@ -103,13 +104,13 @@ func (a *API) groupRoutes() {
 	route(a, operation{
 		method: http.MethodDelete, path: "/groups/{id}", id: "delete-group", tag: "groups", summary: "Delete a group", status: http.StatusNoContent,
 		text: "Its members stay, and lose what they had only by it.",
-	}, func(ctx context.Context, by access.Actor, in *groupID) (*struct{}, error) {
+	}, func(ctx context.Context, by access.Actor, in *GroupPath) (*struct{}, error) {
 		return nil, a.Directory.DeleteGroup(ctx, by, in.ID)
 	})
 	route(a, operation{method: http.MethodGet, path: "/groups/{id}/members", id: "list-members", tag: "groups", summary: "List a group's members", text: "Sorted by name."},
 		func(ctx context.Context, by access.Actor, in *struct {
-			groupID
-			paging
+			GroupPath
+			Paging
 			Text  string          `query:"text" doc:"Looked for in names, user name, e-mail and employee id."`
 			State directory.State `query:"state" enum:"staged,active,suspended"`
 		}) (*list[User], error) {
@@ -120,7 +121,7 @@ func (a *API) groupRoutes() {
 		method: http.MethodPost, path: "/groups/{id}/members", id: "change-members", tag: "groups", summary: "Add and remove members",
 		text: "Who is in the group already isn't added again; who isn't in it isn't removed.",
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		groupID
+		GroupPath
 		Body MembersChange
 	}) (*answer[MembersResult], error) {
 		var out MembersResult
@@ -137,7 +138,7 @@ func (a *API) groupRoutes() {
 		return ok(out)
 	})
 	type member struct {
-		groupID
+		GroupPath
 		User directory.UserID `path:"user" doc:"The person's id."`
 	}
 	route(a, operation{method: http.MethodPut, path: "/groups/{id}/members/{user}", id: "add-member", tag: "groups", summary: "Add a member", status: http.StatusNoContent},
@@ -152,7 +153,7 @@ func (a *API) groupRoutes() {
 		})
 	route(a, operation{
 		method: http.MethodGet, path: "/groups/{id}/applications", id: "list-group-applications", tag: "groups", summary: "List the applications that a group is bound to",
-	}, func(ctx context.Context, by access.Actor, in *groupID) (*list[ApplicationRef], error) {
+	}, func(ctx context.Context, by access.Actor, in *GroupPath) (*list[ApplicationRef], error) {
 		if _, err := a.Directory.Group(ctx, by, in.ID); err != nil {
 			return nil, err
 		}

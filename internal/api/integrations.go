@@ -1,9 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
-	"reflect"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
@@ -49,11 +50,18 @@ type TokenChange struct {
 	ExpiresAt time.Time `json:"expiresAt,omitzero" doc:"When it ends, as far as known: it is watched."`
 }
 
-// unchangedSince refuses to change settings when the application isn't at the version that the
-// caller read. before are the settings at that version: the domain's change starts from them or
-// it is stale.
+// unchangedSince refuses to change settings when they aren't what they were at the version that
+// the caller read: before. They are compared as JSON, where an empty list is like none.
 func unchangedSince(before, now any) error {
-	if !reflect.DeepEqual(before, now) {
+	a, err := json.Marshal(before)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(now)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(a, b) {
 		return errStale
 	}
 	return nil
@@ -62,7 +70,7 @@ func unchangedSince(before, now any) error {
 func (a *API) samlRoutes() {
 	const tag = "sign-on"
 	route(a, operation{method: http.MethodGet, path: "/applications/{id}/saml", id: "get-saml", tag: tag, summary: "Read the sign-on settings"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[SAML], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[SAML], error) {
 			x, err := a.Apps.Get(ctx, by, in.ID)
 			if err != nil {
 				return nil, err
@@ -73,9 +81,9 @@ func (a *API) samlRoutes() {
 		method: http.MethodPatch, path: "/applications/{id}/saml", id: "update-saml", tag: tag, summary: "Change the sign-on settings",
 		text: "Values of the service provider may stay empty until it shows them.", body: patchBody[app.SAMLSettings](a),
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
-		ifMatch
-		mergePatch
+		ApplicationPath
+		Precondition
+		MergePatch
 	}) (*answer[Application], error) {
 		v, err := in.version()
 		if err != nil {
@@ -105,7 +113,7 @@ func (a *API) samlRoutes() {
 		method: http.MethodPost, path: "/applications/{id}/saml/metadata", id: "import-metadata", tag: tag, summary: "Take the settings from the service provider's metadata",
 		size: app.MaxSPMetadata + 2,
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
+		ApplicationPath
 		RawBody []byte `contentType:"application/samlmetadata+xml"`
 	}) (*answer[MetadataResult], error) {
 		m, err := a.Apps.ImportSPMetadata(ctx, by, in.ID, in.RawBody)
@@ -115,11 +123,11 @@ func (a *API) samlRoutes() {
 		return ok(MetadataResult{Application: a.wireApplication(m.Application), Changes: orEmpty(m.Changes), Notes: orEmpty(m.Notes)})
 	})
 	route(a, operation{method: http.MethodPost, path: "/applications/{id}/saml/activate", id: "activate-saml", tag: tag, summary: "Activate sign-on"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Application], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.ActivateSAML(ctx, by, in.ID))
 		})
 	route(a, operation{method: http.MethodPost, path: "/applications/{id}/saml/deactivate", id: "deactivate-saml", tag: tag, summary: "Deactivate sign-on"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Application], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.DeactivateSAML(ctx, by, in.ID))
 		})
 	a.certificateRoutes(tag)
@@ -133,35 +141,35 @@ func (a *API) certificateRoutes(tag string) {
 		return ok(a.wireCertificate(p))
 	}
 	route(a, operation{method: http.MethodGet, path: "/applications/{id}/certificates", id: "list-certificates", tag: tag, summary: "List the signing certificates"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*list[Certificate], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*list[Certificate], error) {
 			pairs, err := a.Apps.Certificates(ctx, by, in.ID)
 			return all(pairs, a.wireCertificate, err)
 		})
 	route(a, operation{
 		method: http.MethodPost, path: "/applications/{id}/certificates", id: "prepare-certificate", tag: tag, summary: "Prepare the next certificate", status: http.StatusCreated,
 		text: "It is published beside the current one, which goes on signing.",
-	}, func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Certificate], error) {
+	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Certificate], error) {
 		return one(a.Apps.PrepareCertificate(ctx, by, in.ID))
 	})
 	route(a, operation{method: http.MethodPut, path: "/applications/{id}/certificates/next", id: "upload-certificate", tag: tag, summary: "Upload an own pair as the next certificate"},
 		func(ctx context.Context, by access.Actor, in *struct {
-			applicationID
+			ApplicationPath
 			Body OwnCertificate
 		}) (*answer[Certificate], error) {
 			return one(a.Apps.UploadCertificate(ctx, by, in.ID, app.CertificateUpload{Certificate: in.Body.Certificate, PrivateKey: keys.Secret(in.Body.PrivateKey)}))
 		})
 	route(a, operation{method: http.MethodPost, path: "/applications/{id}/certificates/switch", id: "switch-certificate", tag: tag, summary: "Sign with the next certificate from now on"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Certificate], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Certificate], error) {
 			return one(a.Apps.SwitchCertificate(ctx, by, in.ID))
 		})
 	route(a, operation{method: http.MethodPost, path: "/applications/{id}/certificates/back", id: "switch-certificate-back", tag: tag, summary: "Sign with the previous certificate again"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Certificate], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Certificate], error) {
 			return one(a.Apps.BackCertificate(ctx, by, in.ID))
 		})
 	route(a, operation{
 		method: http.MethodDelete, path: "/applications/{id}/certificates/{status}", id: "remove-certificate", tag: tag, summary: "Remove the next or previous certificate", status: http.StatusNoContent,
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
+		ApplicationPath
 		Status keys.Status `path:"status" enum:"next,previous"`
 	}) (*struct{}, error) {
 		return nil, a.Apps.RemoveCertificate(ctx, by, in.ID, in.Status)
@@ -171,7 +179,7 @@ func (a *API) certificateRoutes(tag string) {
 func (a *API) scimRoutes() {
 	const tag = "provisioning"
 	route(a, operation{method: http.MethodGet, path: "/applications/{id}/scim", id: "get-scim", tag: tag, summary: "Read the provisioning settings"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[SCIM], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[SCIM], error) {
 			x, err := a.Apps.Get(ctx, by, in.ID)
 			if err != nil {
 				return nil, err
@@ -182,9 +190,9 @@ func (a *API) scimRoutes() {
 		method: http.MethodPatch, path: "/applications/{id}/scim", id: "update-scim", tag: tag, summary: "Change the provisioning settings",
 		text: "The token has an operation of its own.", body: patchBody[app.SCIMSettings](a),
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
-		ifMatch
-		mergePatch
+		ApplicationPath
+		Precondition
+		MergePatch
 	}) (*answer[Application], error) {
 		v, err := in.version()
 		if err != nil {
@@ -214,7 +222,7 @@ func (a *API) scimRoutes() {
 		method: http.MethodPut, path: "/applications/{id}/scim/token", id: "set-scim-token", tag: tag, summary: "Set or replace the token",
 		text: "Once provisioning is on, the new token is tried first by reading; one that the target refuses changes nothing. Provisioning that was paused or stopped goes on.",
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
+		ApplicationPath
 		Body TokenChange
 	}) (*answer[Application], error) {
 		if err := access.Allow(by, access.ManageApplications); err != nil {

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -16,14 +18,14 @@ import (
 
 const maxPatch = 1 << 20
 
-// mergePatch is the body of a PATCH: a JSON merge patch (RFC 7396).
-type mergePatch struct {
+// MergePatch is the body of a PATCH: a JSON merge patch (RFC 7396).
+type MergePatch struct {
 	changes map[string]any
 	read    bool
 }
 
 // Resolve reads the body; it serves huma.
-func (p *mergePatch) Resolve(ctx huma.Context) []error {
+func (p *MergePatch) Resolve(ctx huma.Context) []error {
 	if p.read { // the framework asks once per level of embedding
 		return nil
 	}
@@ -49,7 +51,7 @@ func (p *mergePatch) Resolve(ctx huma.Context) []error {
 }
 
 // apply changes dst, a pointer to a struct, by the patch.
-func (p *mergePatch) apply(dst any) error {
+func (p *MergePatch) apply(dst any) error {
 	raw, err := json.Marshal(dst)
 	if err != nil {
 		return err
@@ -92,12 +94,18 @@ func merge(target, patch map[string]any) map[string]any {
 
 func patchError(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return problem.InvalidField(e.Field, "This has to be %s.", kindWords(e.Type))
+		return problem.InvalidField(jsonPath(e.Field), "This has to be %s.", kindWords(e.Type))
 	}
 	if _, name, ok := strings.Cut(err.Error(), `json: unknown field "`); ok {
 		return problem.InvalidField(strings.TrimSuffix(name, `"`), "There is no such field.")
 	}
 	return problem.Wrap(problem.Invalid, err, "The change can't be understood.")
+}
+
+// jsonPath drops the names of embedded structs from a path: they aren't in the JSON.
+func jsonPath(field string) string {
+	parts := slices.DeleteFunc(strings.Split(field, "."), func(s string) bool { return s != "" && unicode.IsUpper(rune(s[0])) })
+	return strings.Join(parts, ".")
 }
 
 func kindWords(t reflect.Type) string {

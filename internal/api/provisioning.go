@@ -84,6 +84,12 @@ type AccountImport struct {
 	State     directory.State `json:"state,omitempty" enum:"staged,active,suspended" doc:"Staged when missing."`
 }
 
+// ImportPath names an import of an application.
+type ImportPath struct {
+	ApplicationPath
+	Import string `path:"import" doc:"The import's id."`
+}
+
 func objectKind(s string) scim.ResourceType {
 	switch s {
 	case "user":
@@ -104,13 +110,13 @@ func (a *API) provisioningRoutes() {
 		return ok(s)
 	}
 	route(a, operation{method: http.MethodGet, path: root, id: "get-provisioning", tag: tag, summary: "Read how provisioning stands"},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*answer[provision.Status], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[provision.Status], error) {
 			return status(ctx, by, in.ID)
 		})
 	route(a, operation{
 		method: http.MethodPost, path: root + "/test", id: "test-provisioning", tag: tag, summary: "Test the connection",
 		text: "By reading only: nothing is created there. A connection that doesn't work is an answer, not an error.",
-	}, func(ctx context.Context, by access.Actor, in *applicationID) (*answer[provision.Probe], error) {
+	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[provision.Probe], error) {
 		p, err := a.Engine.Test(ctx, by, in.ID)
 		if err != nil {
 			return nil, err
@@ -121,7 +127,7 @@ func (a *API) provisioningRoutes() {
 	route(a, operation{
 		method: http.MethodGet, path: root + "/plan", id: "get-plan", tag: tag, summary: "Read what would be sent now",
 		text: "Reads accounts there where nothing is known of them yet.",
-	}, func(ctx context.Context, by access.Actor, in *applicationID) (*answer[Plan], error) {
+	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Plan], error) {
 		p, err := a.Engine.Preview(ctx, by, in.ID)
 		if err != nil {
 			return nil, err
@@ -130,7 +136,7 @@ func (a *API) provisioningRoutes() {
 	})
 	route(a, operation{method: http.MethodPost, path: root + "/activate", id: "activate-provisioning", tag: tag, summary: "Activate provisioning"},
 		func(ctx context.Context, by access.Actor, in *struct {
-			applicationID
+			ApplicationPath
 			Body *Activation
 		}) (*answer[provision.Status], error) {
 			hash := ""
@@ -143,9 +149,9 @@ func (a *API) provisioningRoutes() {
 			return status(ctx, by, in.ID)
 		})
 	route(a, operation{
-		method: http.MethodPost, path: root + "/pause", id: "pause-provisioning", tag: tag, summary: "Pause provisioning", text: "Changes are kept and sent after resuming.",
+		method: http.MethodPost, path: root + "/pause", id: "pause-provisioning", tag: tag, summary: "Pause provisioning", needs: access.ManageApplications, text: "Changes are kept and sent after resuming.",
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
+		ApplicationPath
 		Body *PauseReason
 	}) (*answer[provision.Status], error) {
 		reason := ""
@@ -164,8 +170,8 @@ func (a *API) provisioningRoutes() {
 		{"deactivate", "Deactivate provisioning", "Everything there stays as it is; what was still to be sent is cancelled.", a.Engine.Deactivate},
 		{"resume", "Resume provisioning", "After a pause or a stop.", a.Engine.Resume},
 	} {
-		route(a, operation{method: http.MethodPost, path: root + "/" + act.name, id: act.name + "-provisioning", tag: tag, summary: act.summary, text: act.text},
-			func(ctx context.Context, by access.Actor, in *applicationID) (*answer[provision.Status], error) {
+		route(a, operation{method: http.MethodPost, path: root + "/" + act.name, id: act.name + "-provisioning", tag: tag, summary: act.summary, text: act.text, needs: access.ManageApplications},
+			func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[provision.Status], error) {
 				if err := act.do(ctx, by, in.ID); err != nil {
 					return nil, err
 				}
@@ -179,8 +185,8 @@ func (a *API) provisioningRoutes() {
 func (a *API) linkRoutes(tag, root string) {
 	route(a, operation{method: http.MethodGet, path: root + "/links", id: "list-links", tag: tag, summary: "List what is remembered of people and groups there", text: "Sorted by name."},
 		func(ctx context.Context, by access.Actor, in *struct {
-			applicationID
-			paging
+			ApplicationPath
+			Paging
 			Kind   string               `query:"kind" enum:"user,group"`
 			Status provision.LinkStatus `query:"status" enum:"pending,synced,inactive,blocked,failed,released"`
 			Text   string               `query:"text" doc:"Looked for in names."`
@@ -194,14 +200,14 @@ func (a *API) linkRoutes(tag, root string) {
 	route(a, operation{
 		method: http.MethodPost, path: root + "/links/{kind}/{object}/retry", id: "retry-link", tag: tag, summary: "Try a person or group again now", status: http.StatusNoContent,
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		applicationID
+		ApplicationPath
 		Kind   string `path:"kind" enum:"user,group"`
 		Object string `path:"object" doc:"Id of the person or group."`
 	}) (*struct{}, error) {
 		return nil, a.Engine.RetryObject(ctx, by, in.ID, objectKind(in.Kind), in.Object)
 	})
 	type group struct {
-		applicationID
+		ApplicationPath
 		Group directory.GroupID `path:"group" doc:"The group's id."`
 	}
 	route(a, operation{
@@ -217,7 +223,7 @@ func (a *API) linkRoutes(tag, root string) {
 	})
 	route(a, operation{method: http.MethodGet, path: root + "/users/{user}", id: "explain-user", tag: tag, summary: "Explain why a person has an account there, or hasn't"},
 		func(ctx context.Context, by access.Actor, in *struct {
-			applicationID
+			ApplicationPath
 			User directory.UserID `path:"user" doc:"The person's id."`
 		}) (*answer[Explanation], error) {
 			x, err := a.Engine.Explain(ctx, by, in.ID, in.User)
@@ -237,12 +243,8 @@ func (a *API) linkRoutes(tag, root string) {
 }
 
 func (a *API) accountRoutes(tag, root string) {
-	type accountImport struct {
-		applicationID
-		Import string `path:"import" doc:"The import's id."`
-	}
 	// find returns an import of this application.
-	find := func(ctx context.Context, by access.Actor, in accountImport) (provision.Import, error) {
+	find := func(ctx context.Context, by access.Actor, in ImportPath) (provision.Import, error) {
 		i, err := a.Engine.Import(ctx, by, in.Import)
 		if err == nil && i.ApplicationID != in.ID {
 			err = problem.New(problem.NotFound, "There is no such import. Begin a new one.")
@@ -252,7 +254,7 @@ func (a *API) accountRoutes(tag, root string) {
 	route(a, operation{
 		method: http.MethodPost, path: root + "/imports", id: "start-import", tag: tag, summary: "Begin to list the accounts there", status: http.StatusAccepted,
 		text: "Read the import until its state is listed.",
-	}, func(ctx context.Context, by access.Actor, in *applicationID) (*answer[provision.Import], error) {
+	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[provision.Import], error) {
 		i, err := a.Engine.StartImport(ctx, by, in.ID)
 		if err != nil {
 			return nil, err
@@ -260,12 +262,12 @@ func (a *API) accountRoutes(tag, root string) {
 		return &answer[provision.Import]{Location: Prefix + "/applications/" + string(in.ID) + "/provisioning/imports/" + i.ID, Body: i}, nil
 	})
 	route(a, operation{method: http.MethodGet, path: root + "/imports", id: "list-imports", tag: tag, summary: "List the latest imports", text: "Newest first."},
-		func(ctx context.Context, by access.Actor, in *applicationID) (*list[provision.Import], error) {
+		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*list[provision.Import], error) {
 			list, err := a.Engine.Imports(ctx, by, in.ID)
 			return all(list, same[provision.Import], err)
 		})
 	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}", id: "get-import", tag: tag, summary: "Read an import"},
-		func(ctx context.Context, by access.Actor, in *accountImport) (*answer[provision.Import], error) {
+		func(ctx context.Context, by access.Actor, in *ImportPath) (*answer[provision.Import], error) {
 			i, err := find(ctx, by, *in)
 			if err != nil {
 				return nil, err
@@ -274,25 +276,25 @@ func (a *API) accountRoutes(tag, root string) {
 		})
 	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}/accounts", id: "list-accounts", tag: tag, summary: "List the accounts that were found", text: "Sorted by user name."},
 		func(ctx context.Context, by access.Actor, in *struct {
-			accountImport
-			paging
+			ImportPath
+			Paging
 			Status string `query:"status" enum:"new,matched,conflict"`
 			Text   string `query:"text" doc:"Looked for in user name, e-mail and display name."`
 		}) (*list[provision.ImportRow], error) {
-			if _, err := find(ctx, by, in.accountImport); err != nil {
+			if _, err := find(ctx, by, in.ImportPath); err != nil {
 				return nil, err
 			}
 			p, err := a.Engine.ImportRows(ctx, by, in.Import, provision.RowQuery{Status: in.Status, Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
 			return page(p, same[provision.ImportRow], err)
 		})
 	route(a, operation{
-		method: http.MethodPost, path: root + "/imports/{import}/accounts", id: "import-accounts", tag: tag, summary: "Create people from accounts",
+		method: http.MethodPost, path: root + "/imports/{import}/accounts", id: "import-accounts", tag: tag, summary: "Create people from accounts", needs: access.ManageDirectory,
 		text: "They have no password yet and are bound to nothing. Importing twice creates nobody twice.",
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		accountImport
+		ImportPath
 		Body AccountImport
 	}) (*answer[provision.ImportReport], error) {
-		if _, err := find(ctx, by, in.accountImport); err != nil {
+		if _, err := find(ctx, by, in.ImportPath); err != nil {
 			return nil, err
 		}
 		report, err := a.Engine.ImportAccounts(ctx, by, in.Import, provision.ImportChoice{RemoteIDs: in.Body.RemoteIDs, AllNew: in.Body.AllNew, State: in.Body.State})

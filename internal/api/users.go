@@ -73,7 +73,8 @@ type GroupRef struct {
 
 func refGroup(g directory.Group) GroupRef { return GroupRef{ID: g.ID, Name: g.Name} }
 
-type userID struct {
+// UserPath names a person.
+type UserPath struct {
 	ID directory.UserID `path:"id" doc:"The person's id."`
 }
 
@@ -87,7 +88,7 @@ func answerUser(u directory.User, err error) (*answer[User], error) {
 func (a *API) userRoutes() {
 	route(a, operation{method: http.MethodGet, path: "/users", id: "list-users", tag: "users", summary: "List people", text: "Sorted by name."},
 		func(ctx context.Context, by access.Actor, in *struct {
-			paging
+			Paging
 			Text  string            `query:"text" doc:"Looked for in names, user name, e-mail and employee id, without case and accents."`
 			State directory.State   `query:"state" enum:"staged,active,suspended"`
 			Role  access.Role       `query:"role" enum:"owner,administrator,help_desk,read_only"`
@@ -114,16 +115,16 @@ func (a *API) userRoutes() {
 			return out, err
 		})
 	route(a, operation{method: http.MethodGet, path: "/users/{id}", id: "get-user", tag: "users", summary: "Read a person"},
-		func(ctx context.Context, by access.Actor, in *userID) (*answer[User], error) {
+		func(ctx context.Context, by access.Actor, in *UserPath) (*answer[User], error) {
 			return answerUser(a.Directory.User(ctx, by, in.ID))
 		})
 	route(a, operation{
 		method: http.MethodPatch, path: "/users/{id}", id: "update-user", tag: "users", summary: "Change a person",
 		text: "A change that changes nothing leaves the version as it is.", body: patchBody[directory.Attributes](a),
 	}, func(ctx context.Context, by access.Actor, in *struct {
-		userID
-		ifMatch
-		mergePatch
+		UserPath
+		Precondition
+		MergePatch
 	}) (*answer[User], error) {
 		v, err := in.version()
 		if err != nil {
@@ -135,7 +136,7 @@ func (a *API) userRoutes() {
 	route(a, operation{
 		method: http.MethodDelete, path: "/users/{id}", id: "delete-user", tag: "users", summary: "Delete a person", status: http.StatusNoContent,
 		text: "For good. Their accounts at applications are deactivated, or deleted where that was chosen.",
-	}, func(ctx context.Context, by access.Actor, in *userID) (*struct{}, error) {
+	}, func(ctx context.Context, by access.Actor, in *UserPath) (*struct{}, error) {
 		return nil, a.Directory.DeleteUser(ctx, by, in.ID)
 	})
 	for _, act := range []struct {
@@ -147,36 +148,36 @@ func (a *API) userRoutes() {
 		{"unsuspend", "End a suspension", "The person gets what they are entitled to now.", a.Directory.Unsuspend},
 	} {
 		route(a, operation{method: http.MethodPost, path: "/users/{id}/" + act.name, id: act.name + "-user", tag: "users", summary: act.summary, text: act.text},
-			func(ctx context.Context, by access.Actor, in *userID) (*answer[User], error) {
+			func(ctx context.Context, by access.Actor, in *UserPath) (*answer[User], error) {
 				return answerUser(act.do(ctx, by, in.ID))
 			})
 	}
 	route(a, operation{method: http.MethodPut, path: "/users/{id}/role", id: "set-role", tag: "users", summary: "Give or take a role"},
 		func(ctx context.Context, by access.Actor, in *struct {
-			userID
+			UserPath
 			Body RoleChange
 		}) (*answer[User], error) {
 			return answerUser(a.Directory.SetRole(ctx, by, in.ID, in.Body.Role))
 		})
 	route(a, operation{method: http.MethodPut, path: "/users/{id}/password", id: "set-password", tag: "users", summary: "Set a password", status: http.StatusNoContent},
 		func(ctx context.Context, by access.Actor, in *struct {
-			userID
+			UserPath
 			Body PasswordChange
 		}) (*struct{}, error) {
 			return nil, a.Authn.SetPassword(ctx, by, in.ID, keys.Secret(in.Body.Password), in.Body.Temporary)
 		})
 	route(a, operation{method: http.MethodDelete, path: "/users/{id}/sessions", id: "end-sessions", tag: "users", summary: "End all of a person's sessions", status: http.StatusNoContent},
-		func(ctx context.Context, by access.Actor, in *userID) (*struct{}, error) {
+		func(ctx context.Context, by access.Actor, in *UserPath) (*struct{}, error) {
 			return nil, a.Authn.RevokeAll(ctx, by, in.ID)
 		})
 	route(a, operation{method: http.MethodGet, path: "/users/{id}/groups", id: "list-user-groups", tag: "users", summary: "List a person's groups"},
-		func(ctx context.Context, by access.Actor, in *userID) (*list[Group], error) {
+		func(ctx context.Context, by access.Actor, in *UserPath) (*list[Group], error) {
 			groups, err := a.Directory.GroupsOf(ctx, by, in.ID)
 			return all(groups, wireGroup, err)
 		})
 	route(a, operation{
 		method: http.MethodGet, path: "/users/{id}/applications", id: "list-user-applications", tag: "users", summary: "List the applications that a person's groups are bound to",
-	}, func(ctx context.Context, by access.Actor, in *userID) (*list[UserApplication], error) {
+	}, func(ctx context.Context, by access.Actor, in *UserPath) (*list[UserApplication], error) {
 		if _, err := a.Directory.User(ctx, by, in.ID); err != nil {
 			return nil, err
 		}

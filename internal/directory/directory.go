@@ -23,3 +23,6 @@ type Directory struct {
 func New(db *store.DB, now func() time.Time) *Directory {
 	return &Directory{db: db, now: now}
 }
+
+// moment is now as it is stored, so that what is returned equals what is read later.
+func (d *Directory) moment() time.Time { return d.now().UTC().Truncate(time.Microsecond) }

@@ -78,7 +78,7 @@ func (d *Directory) CreateGroupIn(tx *store.Tx, by access.Actor, n NewGroup) (Gr
 	if err := access.Allow(by, access.ManageDirectory); err != nil {
 		return Group{}, err
 	}
-	now := d.now().UTC()
+	now := d.moment()
 	g := Group{ID: GroupID(store.NewID()), GroupAttributes: n.clone(), Version: 1, CreatedAt: now, UpdatedAt: now}
 	var f problem.Fields
 	checkGroup(&g.GroupAttributes, &f)
@@ -201,7 +201,7 @@ func (d *Directory) UpdateGroup(ctx context.Context, by access.Actor, id GroupID
 		if err := nameFree(tx, g); err != nil {
 			return err
 		}
-		now := d.now().UTC()
+		now := d.moment()
 		g.Version++
 		g.UpdatedAt = now
 		if err := updateGroup(tx, g); err != nil {
@@ -247,7 +247,7 @@ func (d *Directory) DeleteGroup(ctx context.Context, by access.Actor, id GroupID
 		if _, err := tx.Exec(`DELETE FROM groups WHERE id = $1`, string(id)); err != nil {
 			return err
 		}
-		now := d.now().UTC()
+		now := d.moment()
 		cause, err := audit.Record(tx, now, audit.Event{
 			Type: audit.GroupDelete, Actor: by, Object: g.ref(), Changes: audit.Diff(g.GroupAttributes, nil),
 			Detail:  map[string]any{"members": len(members)},
@@ -323,7 +323,7 @@ func (d *Directory) join(tx *store.Tx, by access.Actor, g Group, users []UserID)
 		if err != nil {
 			return 0, err
 		}
-		if err := insertMembers(tx, d.now().UTC(), g.ID, named2ids(missing)); err != nil {
+		if err := insertMembers(tx, d.moment(), g.ID, named2ids(missing)); err != nil {
 			return 0, err
 		}
 		joined = append(joined, missing...)
@@ -356,7 +356,7 @@ func (d *Directory) tellMembers(tx *store.Tx, by access.Actor, g Group, who []na
 	if len(who) == 0 {
 		return nil
 	}
-	now := d.now().UTC()
+	now := d.moment()
 	verb, prep, attribute := "added", "to", "added"
 	if !added {
 		verb, prep, attribute = "removed", "from", "removed"

@@ -443,7 +443,7 @@ func (m *importer) decide(tx *store.Tx, from, to int) ([]decision, error) {
 			member[p.user][p.group] = true
 		}
 	}
-	now := m.d.now().UTC()
+	now := m.d.moment()
 	var out []decision
 	for i := from; i < to; i++ {
 		r := &m.rows[i]
@@ -693,7 +693,7 @@ func (m *importer) createGroups(ctx context.Context) error {
 }
 
 func (m *importer) chunk(tx *store.Tx, from, to int) error {
-	now := m.d.now().UTC()
+	now := m.d.moment()
 	decisions, err := m.decide(tx, from, to)
 	if err != nil {
 		return err
@@ -801,6 +801,6 @@ func (m *importer) summary(tx *store.Tx, r ImportReport, failure error) error {
 		e.Outcome = audit.Failure
 		e.Message = fmt.Sprintf("An import of %d rows ended early. It created %d people and changed %d.", len(r.Rows), r.Created, r.Updated)
 	}
-	_, err := audit.Record(tx, m.d.now().UTC(), e)
+	_, err := audit.Record(tx, m.d.moment(), e)
 	return err
 }

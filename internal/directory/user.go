@@ -172,7 +172,7 @@ func (d *Directory) CreateUserIn(tx *store.Tx, by access.Actor, n NewUser) (User
 	if err := mayGive(by, access.None, n.Role); err != nil {
 		return User{}, err
 	}
-	now := d.now().UTC()
+	now := d.moment()
 	u := User{
 		ID: UserID(store.NewID()), Attributes: n.clone(), State: n.State, PasswordStatus: PasswordPending, Role: n.Role,
 		Version: 1, CreatedAt: now, UpdatedAt: now,
@@ -436,7 +436,7 @@ func (d *Directory) UpdateUser(ctx context.Context, by access.Actor, id UserID, 
 
 // store writes a changed person with its event and outbox row.
 func (d *Directory) store(tx *store.Tx, by access.Actor, u *User, t audit.Type, changes []audit.Change, message string) error {
-	now := d.now().UTC()
+	now := d.moment()
 	u.Version++
 	u.UpdatedAt = now
 	if err := updateUser(tx, *u); err != nil {
@@ -544,7 +544,7 @@ func (d *Directory) move(ctx context.Context, by access.Actor, id UserID, needs 
 			return nil
 		}
 		from := u.State
-		if err := t.apply(tx, d.now().UTC(), &u); err != nil {
+		if err := t.apply(tx, d.moment(), &u); err != nil {
 			return err
 		}
 		changes := []audit.Change{{Attribute: "state", Old: string(from), New: string(u.State)}}
@@ -606,7 +606,7 @@ func (d *Directory) DeleteUser(ctx context.Context, by access.Actor, id UserID) 
 		if err != nil {
 			return err
 		}
-		now := d.now().UTC()
+		now := d.moment()
 		changes := append(audit.Diff(u.Attributes, nil), audit.Change{Attribute: "state", Old: string(u.State)})
 		if len(groups) > 0 {
 			changes = append(changes, audit.Change{Attribute: "groups", Old: names(groups)})
