@@ -19,6 +19,7 @@ func TestReadRedirect(t *testing.T) {
 	}{
 		{"good", good, ""},
 		{"parameters of the URL itself are passed over", "tenant=7&x&" + good + "&utm_source=a%20b&", ""},
+		{"empty pairs", "&&" + good + "&&", ""},
 		{"deflate named", good + "&SAMLEncoding=" + url.QueryEscape("urn:oasis:names:tc:SAML:2.0:bindings:URL-Encoding:DEFLATE"), ""},
 		{"other encoding named", good + "&SAMLEncoding=urn:x", saml.Malformed},
 		{"nothing", "", saml.Malformed},
@@ -31,6 +32,7 @@ func TestReadRedirect(t *testing.T) {
 		{"encoded name", strings.Replace(good, "SAMLRequest", "SAMLReques%74", 1), saml.Malformed},
 		{"encoded name beside", good + "&%53AMLRequest=x", saml.Malformed},
 		{"bad percent-encoding", "SAMLRequest=%zz", saml.Malformed},
+		{"bad percent-encoding of RelayState", "RelayState=a%4zb&" + samltest.RedirectQuery(xml, ""), saml.Malformed},
 		{"cut percent-encoding", "SAMLRequest=abc%2", saml.Malformed},
 		{"not base64", "SAMLRequest=***", saml.Malformed},
 		{"not deflated", "SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(xml))), saml.Malformed},
