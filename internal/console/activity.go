@@ -260,7 +260,7 @@ func (c *Console) activity(w http.ResponseWriter, r *request) error {
 	}
 	v.Hidden = hidden("q", "type", "outcome", "application", "actor", "object", "cause")
 	v.Filter = web.FilterBar{
-		Action: activityPath, Query: query.Text, Placeholder: "Name, address or words of the sentence", Target: "#events",
+		Action: activityPath, Query: query.Text, Placeholder: "Name, address or text", Target: "#events",
 		Hidden: hidden("from", "to", "actor", "object", "correlation", "cause"),
 		Filters: []web.Filter{
 			{Name: "type", Label: "What", Value: q.Get("type"), Options: typeFilter()},

@@ -25,14 +25,14 @@ func nameFields() []textField {
 		{Name: "givenName", Label: "Given name", at: func(a *directory.Attributes) *string { return &a.GivenName }},
 		{Name: "familyName", Label: "Family name", at: func(a *directory.Attributes) *string { return &a.FamilyName }},
 		{Name: "middleName", Label: "Middle name", at: func(a *directory.Attributes) *string { return &a.MiddleName }},
-		{Name: "displayName", Label: "Display name", Help: "Empty: given and family name.", at: func(a *directory.Attributes) *string { return &a.DisplayName }},
+		{Name: "displayName", Label: "Display name", Example: "Given and family name", at: func(a *directory.Attributes) *string { return &a.DisplayName }},
 	}
 }
 
 func accountFields() []textField {
 	return []textField{
-		{Name: "email", Label: "E-mail", Help: "Unique. Applications usually know people by it.", Example: "name@example.com", at: func(a *directory.Attributes) *string { return &a.Email }},
-		{Name: "username", Label: "User name", Help: "Unique. Empty: the e-mail address.", at: func(a *directory.Attributes) *string { return &a.Username }},
+		{Name: "email", Label: "E-mail", Help: "Applications know people by it.", Example: "name@example.com", at: func(a *directory.Attributes) *string { return &a.Email }},
+		{Name: "username", Label: "User name", Help: "Empty: the e-mail address.", at: func(a *directory.Attributes) *string { return &a.Username }},
 	}
 }
 
@@ -50,7 +50,7 @@ func workFields() []textField {
 
 func languageFields() []textField {
 	return []textField{
-		{Name: "preferredLanguage", Label: "Preferred language", Example: "en-GB", Help: "A language tag.", at: func(a *directory.Attributes) *string { return &a.PreferredLanguage }},
+		{Name: "preferredLanguage", Label: "Preferred language", Example: "en-GB", Help: "A tag such as en-GB.", at: func(a *directory.Attributes) *string { return &a.PreferredLanguage }},
 		{Name: "locale", Label: "Locale", Example: "de-CH", Help: "How dates and numbers are written.", at: func(a *directory.Attributes) *string { return &a.Locale }},
 		{Name: "timezone", Label: "Time zone", Example: "Europe/Berlin", Help: "A name of the IANA database.", at: func(a *directory.Attributes) *string { return &a.TimeZone }},
 	}

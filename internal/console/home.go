@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
@@ -30,12 +31,11 @@ type homeView struct {
 	Concerns []concern
 	Stats    web.Stats
 	// Tasks are the first steps of a new installation; nil when all are done.
-	Tasks  web.Checklist
-	Done   int
-	Recent eventsView
-	// Healthy are the applications that are provisioned and fine.
-	Apps []homeApp
-	Now  time.Time
+	Tasks       web.Checklist
+	Done, Steps int
+	Recent      eventsView
+	Apps        []homeApp
+	Now         time.Time
 }
 
 // homeApp is one application in short.
@@ -78,7 +78,7 @@ func (c *Console) home(w http.ResponseWriter, r *request) error {
 	}
 	list.Next = ""
 	v.Recent = c.eventsView(r, list, "")
-	v.Tasks, v.Done = firstSteps(have, r)
+	v.Tasks, v.Done, v.Steps = firstSteps(have, r)
 	p := c.page(w, r, "home", "Home")
 	p.Subtitle = "How things stand at " + nameOr(p.Organization.Name, "your organization") + "."
 	return web.Render(w, r.Request, http.StatusOK, homePage(p, v))
@@ -148,8 +148,11 @@ func (c *Console) homeApplications(r *request, v *homeView, have *installation) 
 		have.bound = have.bound || a.Groups > 0
 		have.signOn = have.signOn || a.SAML.Status == app.Active || a.BookmarkURL != ""
 		x := homeApp{App: a, Level: web.Neutral, Sentence: "Not set up yet."}
-		if a.SAML.Status == app.Active {
+		switch {
+		case a.SAML.Status == app.Active:
 			x.Level, x.Sentence = web.OK, "Sign-on is active."
+		case !a.SAML.Offered && !a.SCIM.Offered:
+			x.Sentence = "A bookmark in the portal."
 		}
 		if a.SAML.Status == app.Active {
 			if err := c.certificateConcern(r, v, a); err != nil {
@@ -185,6 +188,7 @@ func (c *Console) homeApplications(r *request, v *homeView, have *installation) 
 		v.Apps = append(v.Apps, x)
 	}
 	v.Concerns = worstFirst(v.Concerns)
+	slices.SortStableFunc(v.Apps, func(a, b homeApp) int { return urgency(b.Level) - urgency(a.Level) })
 	return parked, waiting, nil
 }
 
@@ -206,21 +210,19 @@ func (c *Console) certificateConcern(r *request, v *homeView, a app.Application)
 	return nil
 }
 
-func worstFirst(list []concern) []concern {
-	var out []concern
-	for _, l := range []web.Level{web.Danger, web.Warn, web.Info} {
-		for _, x := range list {
-			if x.Level == l {
-				out = append(out, x)
-			}
-		}
-	}
-	return out
+// urgency orders levels, the worst highest.
+func urgency(l web.Level) int {
+	return slices.Index([]web.Level{web.Neutral, web.OK, web.Info, web.Warn, web.Danger}, l)
 }
 
-// firstSteps is the checklist of a new installation, and how many of its steps are done; nil
+func worstFirst(list []concern) []concern {
+	slices.SortStableFunc(list, func(a, b concern) int { return urgency(b.Level) - urgency(a.Level) })
+	return list
+}
+
+// firstSteps is the checklist of a new installation, and how many of how many steps are done; nil
 // when all are.
-func firstSteps(have installation, r *request) (web.Checklist, int) {
+func firstSteps(have installation, r *request) (open web.Checklist, done, all int) {
 	button := func(label, href string) web.Button { return web.Button{Label: label, Small: true, Href: href} }
 	list := web.Checklist{
 		{Title: "Name the organization", Text: "People see it when they sign in.", Done: have.organization != "", Action: button("Enter it", settingsPath)},
@@ -232,7 +234,7 @@ func firstSteps(have installation, r *request) (web.Checklist, int) {
 		{Title: "Turn provisioning on", Text: "Accounts at the application then follow the directory.", Done: have.provisioned, Action: button("Applications", appsPath)},
 		{Title: "Have a second owner", Text: "A way in when the first one can't.", Done: have.owners > 1, Action: button("Administrators", settingsPath+"/administrators")},
 	}
-	n := 0
+	n, steps := 0, len(list)
 	for i := range list {
 		if list[i].Done {
 			n++
@@ -241,8 +243,11 @@ func firstSteps(have installation, r *request) (web.Checklist, int) {
 			list[i].Action = nil
 		}
 	}
-	if n == len(list) {
-		return nil, n
+	switch {
+	case n == len(list):
+		return nil, n, n
+	case n > len(list)/2: // what is done needs no room any more
+		list = slices.DeleteFunc(list, func(t web.Task) bool { return t.Done })
 	}
-	return list, n
+	return list, n, steps
 }

@@ -104,7 +104,7 @@ func homePage(p web.Page, v homeView) templ.Component {
 						}
 						return nil
 					})
-					templ_7745c5c3_Err = web.Card(web.CardOptions{Title: "First steps", Text: web.Number(v.Done).String() + " of " + web.Number(len(v.Tasks)).String() + " done."}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var4), templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = web.Card(web.CardOptions{Title: "First steps", Text: web.Number(v.Done).String() + " of " + web.Number(v.Steps).String() + " done."}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var4), templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -126,7 +126,7 @@ func homePage(p web.Page, v homeView) templ.Component {
 							}()
 						}
 						ctx = templ.InitializeContext(ctx)
-						templ_7745c5c3_Err = web.Table{Caption: "Applications", Columns: []web.Column{{Title: "Application"}, {Title: "How it stands"}}, Rows: homeAppRows(v.Apps)}.Render(ctx, templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = web.Table{Caption: "Applications", Columns: []web.Column{{Title: "Application and how it stands"}}, Rows: homeAppRows(v.Apps)}.Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
@@ -184,8 +184,8 @@ const homeAppsShown = 8
 func homeAppRows(list []homeApp) []web.Row {
 	var rows []web.Row
 	for _, x := range list[:min(len(list), homeAppsShown)] {
-		rows = append(rows, web.Row{ID: string(x.App.ID), Name: x.App.Label, Level: x.Level, Cells: web.Cells(
-			web.Identity{Name: x.App.Label, Href: appPath(x.App.ID), Mark: appLogoOf(x.App)}, web.Text(x.Sentence),
+		rows = append(rows, web.Row{ID: string(x.App.ID), Name: x.App.Label, Level: attention(x.Level), Cells: web.Cells(
+			web.Identity{Name: x.App.Label, Detail: x.Sentence, Href: appPath(x.App.ID), Mark: appLogoOf(x.App)},
 		)})
 	}
 	return rows

@@ -62,7 +62,7 @@ func policyPage(p web.Page, parts []policyPart) templ.Component {
 						}()
 					}
 					ctx = templ.InitializeContext(ctx)
-					templ_7745c5c3_Err = web.Table{Caption: part.Title, Columns: []web.Column{{Title: "Rule"}, {Title: "In force"}, {Title: "What it does"}, {Title: "Setting"}}, Rows: policyRows(part.Rows)}.Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = web.Table{Caption: part.Title, Columns: []web.Column{{Title: "Rule"}, {Title: "In force"}, {Title: "What it does"}, {Title: "Setting", Narrow: true}}, Rows: policyRows(part.Rows)}.Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}

@@ -264,7 +264,7 @@ func adminsPage(p web.Page, v adminsView) templ.Component {
 							}()
 						}
 						ctx = templ.InitializeContext(ctx)
-						templ_7745c5c3_Err = web.TextField(v.Form.Field("login", "Person").Must().Hint("E-mail address or user name.").Completes("off")).Render(ctx, templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = web.TextField(v.Form.Field("login", "Person").Must().Example("E-mail or user name").Completes("off")).Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
@@ -450,7 +450,7 @@ func keysPage(p web.Page, v keysView) templ.Component {
 						}()
 					}
 					ctx = templ.InitializeContext(ctx)
-					templ_7745c5c3_Err = web.Select(v.Form.Field("role", "Role").Must().Hint("The least that does the job."), v.Roles...).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = web.Select(v.Form.Field("role", "Role").Must(), v.Roles...).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -496,7 +496,7 @@ func keysPage(p web.Page, v keysView) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = web.Card(web.CardOptions{Title: "Make a key", Text: "For one program each, so that it can be revoked alone."}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var14), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = web.Card(web.CardOptions{Title: "Make a key", Text: "One for each program, with the least role that does the job, so that it can be revoked alone."}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var14), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -792,7 +792,10 @@ func healthBadge(v aboutView) web.Badge {
 	if v.Trouble != "" {
 		return web.Badge{Level: web.Danger, Label: v.Trouble}
 	}
-	return web.Badge{Level: web.OK, Label: fmt.Sprintf("in %.1f ms", float64(v.Took.Microseconds())/1000)}
+	if v.Took < time.Millisecond {
+		return web.Badge{Level: web.OK, Label: "within a millisecond"}
+	}
+	return web.Badge{Level: web.OK, Label: fmt.Sprintf("in %d ms", v.Took.Milliseconds())}
 }
 
 var _ = templruntime.GeneratedTemplate

@@ -393,9 +393,19 @@ func rowDetail(x directory.RowReport) string {
 	}
 	var parts []string
 	for _, f := range x.Fields {
-		parts = append(parts, attributeLabel(f.Name)+": "+f.Detail)
+		parts = append(parts, fieldLabel(f.Name)+": "+f.Detail)
 	}
 	return strings.Join(parts, " ")
+}
+
+// fieldLabel is how the forms call an attribute.
+func fieldLabel(name string) string {
+	for _, t := range textFields() {
+		if t.Name == name {
+			return t.Label
+		}
+	}
+	return attributeLabel(strings.TrimPrefix(name, directory.CustomPrefix))
 }
 
 func encodeJSON(v any) (string, error) {

@@ -378,7 +378,7 @@ func userBanner(f userFrame) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		case f.User.State == directory.Suspended:
-			templ_7745c5c3_Err = web.Banner{Level: web.Warn, Text: f.User.Name() + " has been suspended since " + day(f.User.SuspendedAt) + ".", Detail: "They can't sign in, and their accounts at applications are inactive."}.Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = web.Banner{Level: web.Warn, Text: f.User.Name() + " has been suspended since " + day(f.User.SuspendedAt) + ".", Detail: "They can't sign in, and their accounts at applications are deactivated where provisioning is on."}.Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -572,9 +572,10 @@ func roleValue(r access.Role) string {
 
 func userFacts(v userView) web.Facts {
 	f := web.Facts{
-		{Term: "State", Value: stateBadge(v.User.State)},
 		{Term: "Password", Value: passwordBadge(v.User.PasswordStatus)},
-		{Term: "Role", Value: web.Text(roleName(v.User.Role))},
+	}
+	if len(v.Roles) == 0 {
+		f = append(f, web.Fact{Term: "Role", Value: web.Text(roleName(v.User.Role))})
 	}
 	if v.Manager.ID != "" {
 		f = append(f, web.Fact{Term: "Manager", Value: web.Link{Label: v.Manager.Name(), Href: userPath(v.Manager.ID)}})
@@ -734,7 +735,7 @@ func userGroupsPage(v userGroupsView) templ.Component {
 					var templ_7745c5c3_Var25 templ.SafeURL
 					templ_7745c5c3_Var25, templ_7745c5c3_Err = templ.JoinURLErrs(templ.SafeURL(userPath(v.User.ID) + "/groups"))
 					if templ_7745c5c3_Err != nil {
-						return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 214, Col: 79}
+						return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 215, Col: 79}
 					}
 					_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var25))
 					if templ_7745c5c3_Err != nil {
@@ -884,11 +885,19 @@ func userAppRows(v userAppsView) []web.Row {
 				Button: web.Button{Label: "Retry now", Icon: "rotate-ccw", Small: true},
 			}
 		}
-		rows = append(rows, web.Row{ID: string(a.ID), Name: a.Label, Level: a.Account.Level, Cells: web.Cells(
+		rows = append(rows, web.Row{ID: string(a.ID), Name: a.Label, Level: attention(a.Account.Level), Cells: web.Cells(
 			web.Identity{Name: a.Label, Href: appPath(a.ID), Mark: a.Logo}, groupLinks(a.Via), twoLines(a.SignOn, a.SignOnReason), account, retry,
 		)})
 	}
 	return rows
+}
+
+// attention keeps a level that asks for somebody.
+func attention(l web.Level) web.Level {
+	if l == web.Warn || l == web.Danger {
+		return l
+	}
+	return web.Neutral
 }
 
 // twoLines is a badge with its reason below.
@@ -933,7 +942,7 @@ func twoLines(b web.Badge, reason string) templ.Component {
 			var templ_7745c5c3_Var30 string
 			templ_7745c5c3_Var30, templ_7745c5c3_Err = templ.JoinStringErrs(reason)
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 284, Col: 31}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 293, Col: 31}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var30))
 			if templ_7745c5c3_Err != nil {
@@ -985,7 +994,7 @@ func groupLinks(groups []directory.Group) templ.Component {
 			var templ_7745c5c3_Var32 templ.SafeURL
 			templ_7745c5c3_Var32, templ_7745c5c3_Err = templ.JoinURLErrs(groupPath(g.ID))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 292, Col: 41}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 301, Col: 41}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var32))
 			if templ_7745c5c3_Err != nil {
@@ -998,7 +1007,7 @@ func groupLinks(groups []directory.Group) templ.Component {
 			var templ_7745c5c3_Var33 string
 			templ_7745c5c3_Var33, templ_7745c5c3_Err = templ.JoinStringErrs(g.Name)
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 292, Col: 52}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 301, Col: 52}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var33))
 			if templ_7745c5c3_Err != nil {
@@ -1158,7 +1167,7 @@ func linkForm(f userFrame) templ.Component {
 		var templ_7745c5c3_Var37 templ.SafeURL
 		templ_7745c5c3_Var37, templ_7745c5c3_Err = templ.JoinURLErrs(templ.SafeURL(userPath(f.User.ID) + "/link"))
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 350, Col: 74}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 359, Col: 74}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var37))
 		if templ_7745c5c3_Err != nil {
@@ -1171,7 +1180,7 @@ func linkForm(f userFrame) templ.Component {
 		var templ_7745c5c3_Var38 string
 		templ_7745c5c3_Var38, templ_7745c5c3_Err = templ.JoinStringErrs(f.User.Name())
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 352, Col: 40}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 361, Col: 40}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var38))
 		if templ_7745c5c3_Err != nil {
@@ -1251,7 +1260,7 @@ func passwordForm(f userFrame, form web.Form, least int) templ.Component {
 		var templ_7745c5c3_Var41 templ.SafeURL
 		templ_7745c5c3_Var41, templ_7745c5c3_Err = templ.JoinURLErrs(templ.SafeURL(userPath(f.User.ID) + "/password"))
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 363, Col: 78}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 372, Col: 78}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var41))
 		if templ_7745c5c3_Err != nil {
@@ -1272,7 +1281,7 @@ func passwordForm(f userFrame, form web.Form, least int) templ.Component {
 		var templ_7745c5c3_Var42 string
 		templ_7745c5c3_Var42, templ_7745c5c3_Err = templ.JoinStringErrs(f.User.Name())
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 366, Col: 34}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 375, Col: 34}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var42))
 		if templ_7745c5c3_Err != nil {
@@ -1422,7 +1431,7 @@ func handOverPage(v handOver) templ.Component {
 					var templ_7745c5c3_Var48 string
 					templ_7745c5c3_Var48, templ_7745c5c3_Err = templ.JoinStringErrs(v.Next)
 					if templ_7745c5c3_Err != nil {
-						return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 391, Col: 29}
+						return templ.Error{Err: templ_7745c5c3_Err, FileName: `user.templ`, Line: 400, Col: 29}
 					}
 					_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var48))
 					if templ_7745c5c3_Err != nil {
