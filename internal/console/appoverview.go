@@ -83,7 +83,7 @@ func (f appFrame) health() []web.Banner {
 		add(f.signOnBanner(f.button("Set up", "arrow-right", f.path("sign-on"))))
 	}
 	if f.Con.SCIM != nil {
-		b := web.Banner{Level: web.Level(f.Provisioning.Level), Text: f.Provisioning.Sentence, Icon: provisioningIcon(f.Provisioning.State)}
+		b := f.provisioningBanner()
 		if b.Level != web.OK {
 			b.Action = f.button("Look", "arrow-right", f.path("provisioning"))
 		}
@@ -98,6 +98,15 @@ func (f appFrame) button(label, icon, href string) templ.Component {
 		return nil
 	}
 	return web.Button{Label: label, Icon: icon, Small: true, Href: href}
+}
+
+// provisioningBanner says in one sentence how it stands with provisioning.
+func (f appFrame) provisioningBanner() web.Banner {
+	b := web.Banner{Level: web.Level(f.Provisioning.Level), Text: f.Provisioning.Sentence, Icon: provisioningIcon(f.Provisioning.State)}
+	if f.App.SCIM.Status == app.Off && len(f.App.SCIM.Missing) > 0 {
+		b.Text, b.Detail = "Provisioning isn't set up yet.", "It needs the "+strings.Join(f.App.SCIM.Missing, " and the ")+" of "+f.product()+"."
+	}
+	return b
 }
 
 func provisioningIcon(s app.Status) string {
@@ -115,16 +124,22 @@ func provisioningIcon(s app.Status) string {
 // signOnBanner says in one sentence how it stands with sign-on.
 func (f appFrame) signOnBanner(setUp templ.Component) web.Banner {
 	s := f.App.SAML
-	switch s.Status {
-	case app.Active:
+	switch {
+	case s.Status == app.Active:
 		b := web.Banner{Level: web.OK, Text: "Sign-on is active since " + day(s.ActivatedAt) + "."}
 		if f.App.Groups == 0 {
 			b.Level, b.Detail = web.Warn, "But no group is bound, so nobody can use it."
 			b.Action = f.button("Bind groups", "users-round", f.path("groups"))
 		}
 		return b
-	case app.Off:
-		return web.Banner{Level: web.Info, Text: "Sign-on is off: nobody gets in from here.", Detail: "Everything that it needs is entered.", Icon: "log-in", Action: setUp}
+	case len(s.Missing) == 0:
+		return web.Banner{Level: web.Info, Text: "Sign-on is off: nobody gets in from here.", Detail: "Everything that it needs is entered: it can be activated.", Icon: "log-in", Action: setUp}
+	case s.Status == app.Off:
+		b := web.Banner{Level: web.Info, Text: "Sign-on isn't set up yet.", Detail: "It needs the " + strings.Join(s.Missing, " and the ") + " of " + f.product() + ".", Icon: "log-in", Action: setUp}
+		if f.Con.SAML.TwoHalves() {
+			b.Detail = f.product() + " shows its SP entity ID and ACS URL after it has the values of this side."
+		}
+		return b
 	}
 	return web.Banner{
 		Level: web.Info, Icon: "log-in", Text: "Sign-on is incomplete: the " + strings.Join(s.Missing, " and the ") + " " + isAre(s.Missing) + " missing.",

@@ -89,7 +89,7 @@ func dayValue(t time.Time) string {
 // banner says in one sentence how it stands, since when, and what to do.
 func (p provisioningPage) banner() web.Banner {
 	s := p.Provisioning
-	b := web.Banner{Level: web.Level(s.Level), Text: s.Sentence, Icon: provisioningIcon(s.State)}
+	b := p.provisioningBanner()
 	switch s.State {
 	case app.Active:
 		b.Detail = "Active since " + day(s.Since) + ". Every change of a bound person or group is sent within seconds."
@@ -103,6 +103,9 @@ func (p provisioningPage) banner() web.Banner {
 	case app.Stopped:
 		b.Detail = "Since " + day(s.Since) + ". Changes are kept. Put the reason right, then resume; a refused token is replaced."
 	case app.Off:
+		if len(p.App.SCIM.Missing) > 0 {
+			break
+		}
 		b.Detail = "Look at the plan: it shows what would be written, and activates exactly that."
 	}
 	b.Action = p.bannerAction()
@@ -120,6 +123,9 @@ func (p provisioningPage) bannerAction() templ.Component {
 	}
 	switch p.App.SCIM.Status {
 	case app.Off:
+		if len(p.App.SCIM.Missing) > 0 {
+			return nil
+		}
 		plan.Variant = web.Primary
 		list = append(list, plan)
 	case app.Active:

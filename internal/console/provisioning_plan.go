@@ -44,11 +44,11 @@ type planStep struct {
 	// Kind is Person or Group, Method how it is sent, "" if nothing is.
 	Kind, Method string
 	Title        string
-	Detail  string
-	Href    string
-	Note    web.Banner
-	Changes web.Diff
-	Members []string
+	Detail       string
+	Href         string
+	Note         web.Banner
+	Changes      web.Diff
+	Members      []string
 	// Sent is the request as it would go out, "" if nothing is sent.
 	Sent string
 }

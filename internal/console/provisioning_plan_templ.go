@@ -103,8 +103,8 @@ func planView(p planPage) templ.Component {
 							}()
 						}
 						ctx = templ.InitializeContext(ctx)
-						for i, s := range p.Steps {
-							templ_7745c5c3_Err = planRow(s, i < 3 && len(p.Steps) < 20).Render(ctx, templ_7745c5c3_Buffer)
+						for _, s := range p.Steps {
+							templ_7745c5c3_Err = planRow(s).Render(ctx, templ_7745c5c3_Buffer)
 							if templ_7745c5c3_Err != nil {
 								return templ_7745c5c3_Err
 							}
@@ -199,7 +199,7 @@ func planApproval(p planPage) templ.Component {
 				}
 				ctx = templ.InitializeContext(ctx)
 				if p.Counts.Users.Adopt+p.Counts.Groups.Adopt > 0 {
-					templ_7745c5c3_Err = web.Banner{Level: web.Info, Icon: "link", Text: count(p.Counts.Users.Adopt+p.Counts.Groups.Adopt, "object exists", "objects exist") + " there already and is taken over.", Detail: "From then on they follow the directory: what differs is overwritten, and people who leave are switched off."}.Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = web.Banner{Level: web.Info, Icon: "link", Text: count(p.Counts.Users.Adopt+p.Counts.Groups.Adopt, "object that exists there already is", "objects that exist there already are") + " taken over.", Detail: "From then on they follow the directory: what differs is overwritten, and people who leave are switched off."}.Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -301,7 +301,7 @@ func planApproval(p planPage) templ.Component {
 	})
 }
 
-func planRow(s planStep, open bool) templ.Component {
+func planRow(s planStep) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -344,7 +344,7 @@ func planRow(s planStep, open bool) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if open {
+		if s.Note.Level == web.Danger {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 15, " open")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
