@@ -116,7 +116,8 @@ func TestParseSPMetadata(t *testing.T) {
 		SLO:           []saml.Endpoint{{Binding: saml.BindingHTTPRedirect, URL: "https://sp.example.com/slo", ResponseLocation: "https://sp.example.com/slo/done"}},
 		NameIDFormats: []string{saml.NameIDPersistent, saml.NameIDEmailAddress},
 		Certificates: []saml.KeyCertificate{
-			{Use: saml.UseSigning, Certificate: atlassian().Cert}, {Use: saml.UseAny, Certificate: samltest.IdPNext().Cert},
+			{Use: saml.UseSigning, Certificate: atlassian().Cert},
+			{Use: saml.UseAny, Certificate: samltest.IdPNext().Cert},
 			{Use: saml.UseEncryption, Certificate: atlassian().Cert},
 		},
 		AuthnRequestsSigned: true, WantAssertionsSigned: true,

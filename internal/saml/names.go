@@ -35,6 +35,8 @@ const (
 
 // Authentication context classes (saml-authn-context §3.4) and the one that research federations and Entra use to ask
 // for a second factor (refeds.org/profile/mfa).
+//
+//nolint:gosec // G101: names of classes, not credentials
 const (
 	AuthnContextUnspecified                = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
 	AuthnContextPassword                   = "urn:oasis:names:tc:SAML:2.0:ac:classes:Password"

@@ -98,9 +98,9 @@ type Endpoint struct {
 // that the wish is not met: ask for more proof, or answer NoAuthnContext.
 func (r RequestedAuthnContext) Choose(order []string, achieved ...string) (string, bool) {
 	strongest := func(fits func(rank int) bool) (string, bool) {
-		for rank := len(order) - 1; rank >= 0; rank-- {
-			if fits(rank) && slices.Contains(achieved, order[rank]) {
-				return order[rank], true
+		for rank, class := range slices.Backward(order) {
+			if fits(rank) && slices.Contains(achieved, class) {
+				return class, true
 			}
 		}
 		return "", false

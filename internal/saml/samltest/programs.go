@@ -19,7 +19,7 @@ func XMLSec(ctx context.Context, xml []byte, cert *x509.Certificate, signatures 
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	file, certFile := filepath.Join(dir, "message.xml"), filepath.Join(dir, "cert.pem")
 	if err := os.WriteFile(file, xml, 0o600); err != nil {
 		return err
@@ -31,6 +31,7 @@ func XMLSec(ctx context.Context, xml []byte, cert *x509.Certificate, signatures 
 		return fmt.Errorf("%d signatures, not %d", n, signatures)
 	}
 	for i := range signatures {
+		//nolint:gosec // the paths are our own temporary files
 		out, err := exec.CommandContext(ctx, "xmlsec1", "--verify", "--pubkey-cert-pem", certFile, "--enabled-key-data", "key-name",
 			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:protocol:Response",
 			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:assertion:Assertion",
@@ -62,11 +63,12 @@ func Validate(ctx context.Context, xml []byte, schema Schema) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	catalogFile := filepath.Join(dir, "catalog.xml")
 	if err := os.WriteFile(catalogFile, catalog, 0o600); err != nil {
 		return err
 	}
+	//nolint:gosec // the schema is one of the constants above
 	cmd := exec.CommandContext(ctx, "xmllint", "--nonet", "--noout", "--schema", string(schema), "-")
 	cmd.Env = append(os.Environ(), "XML_CATALOG_FILES="+catalogFile)
 	cmd.Stdin = bytes.NewReader(xml)

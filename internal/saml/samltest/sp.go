@@ -114,8 +114,12 @@ func RedirectQuery(xml, relayState string) string {
 	if err != nil {
 		panic(err)
 	}
-	w.Write([]byte(xml))
-	w.Close()
+	if _, err := w.Write([]byte(xml)); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
 	q := "SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
 	if relayState != "" {
 		q += "&RelayState=" + url.QueryEscape(relayState)

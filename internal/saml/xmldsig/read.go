@@ -3,6 +3,7 @@ package xmldsig
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -415,9 +416,9 @@ func absolute(uri string) bool {
 
 // lookup resolves a prefix in the present scope.
 func (p *reader) lookup(prefix string) (string, error) {
-	for i := len(p.scope) - 1; i >= 0; i-- {
-		if p.scope[i].prefix == prefix {
-			return p.scope[i].uri, nil
+	for _, d := range slices.Backward(p.scope) {
+		if d.prefix == prefix {
+			return d.uri, nil
 		}
 	}
 	switch prefix {

@@ -207,7 +207,7 @@ func prefixList(transform *Element) (string, error) {
 		return "", errors.New("unexpected content of a Transform")
 	}
 	list, _ := children[0].Attr("PrefixList")
-	for _, prefix := range strings.Fields(list) {
+	for prefix := range strings.FieldsSeq(list) {
 		if !IsNCName(prefix) {
 			return "", errors.New("unsupported PrefixList")
 		}
