@@ -46,6 +46,8 @@ const (
 )
 
 // Status codes (saml-core §3.2.2.2). The first four are top-level codes, the others second-level.
+//
+//nolint:gosec // G101: "NoPassive" is no password
 const (
 	StatusSuccess         = "urn:oasis:names:tc:SAML:2.0:status:Success"
 	StatusRequester       = "urn:oasis:names:tc:SAML:2.0:status:Requester"
