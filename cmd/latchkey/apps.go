@@ -266,8 +266,8 @@ func (d desk) warnings(a app.Application) error {
 func appFlagNames() map[string]string {
 	return map[string]string{
 		"label": "--label", "description": "--description", "colour": "--colour", "slug": "--slug", "bookmarkUrl": "--bookmark-url", "logo": "--logo",
-		"portalVisible": "--portal", "idpEntityId": "--idp-entity-id", "spEntityId": "--sp-entity-id", "acs": "--acs", "acs[0].url": "--acs",
-		"defaultRelayState": "--relay-state", "spCertificates": "--sp-certificate", "spCertificates[0]": "--sp-certificate",
+		"portalVisible": "--portal", "idpEntityId": "--idp-entity-id", "spEntityId": "--sp-entity-id", "acs": "--acs",
+		"defaultRelayState": "--relay-state", "spCertificates": "--sp-certificate",
 		"signAssertion": "--sign", "signatureAlgorithm": "--signature-algorithm", "sloUrl": "--slo-url", "metadata": "--metadata",
 		"baseUrl": "--base-url", "manageGroups": "--manage-groups", "onLeave": "--on-leave", "guard.maxCount": "--guard-count",
 		"guard.maxPercent": "--guard-percent", "ratePerSecond": "--rate", "burst": "--burst", "concurrency": "--concurrency",

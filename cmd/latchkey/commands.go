@@ -210,7 +210,11 @@ func flagged(err error, flags map[string]string) error {
 	named.Fields = make([]problem.Field, len(p.Fields))
 	for i, f := range p.Fields {
 		named.Fields[i] = f
+		whole, _, _ := strings.Cut(f.Name, ".") // attributes.title, acs[0].url
+		whole, _, _ = strings.Cut(whole, "[")
 		if flag, ok := flags[f.Name]; ok {
+			named.Fields[i].Name = flag
+		} else if flag, ok := flags[whole]; ok {
 			named.Fields[i].Name = flag
 		}
 	}

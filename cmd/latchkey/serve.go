@@ -39,6 +39,9 @@ func (serveCmd) Run(ctx context.Context, c *server.Config, t terminal) (err erro
 // offerSetup prints a one-time link for the first owner of a new installation.
 func offerSetup(ctx context.Context, h *server.House, log *slog.Logger, t terminal) {
 	needed, err := h.Authn.NeedsSetup(ctx)
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
 		log.Error("whether an owner exists could not be found out", "error", err)
 		return

@@ -129,6 +129,9 @@ func (p *Pool) Run(ctx context.Context) error {
 			}
 			return Want(tx, p.now(), Lane{Kind: "periodic." + name, Key: "all"})
 		})
+		if ctx.Err() != nil { // ended as soon as it began
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("work: schedule %s: %w", name, err)
 		}
