@@ -21,7 +21,7 @@ func openPostgres(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error
 	}
 	pc.MaxConns = 24
 	if cfg.MaxConns > 0 {
-		pc.MaxConns = int32(min(cfg.MaxConns, 1000)) //nolint:gosec // bounded
+		pc.MaxConns = int32(min(cfg.MaxConns, 1000))
 	}
 	// One connection listens for wake-ups all the time.
 	pc.MaxConns = max(pc.MaxConns, 2)

@@ -88,25 +88,34 @@ func openSQLite(ctx context.Context, cfg Config, log *slog.Logger) (*DB, error) 
 	if readers == 0 {
 		readers = max(4, 2*runtime.NumCPU())
 	}
-	write, err := sql.Open("sqlite", sqliteDSN(path, false))
+	if err := migrateSQLite(ctx, path); err != nil {
+		return nil, err
+	}
+	write, err := openKeeping(sqliteDSN(path, false))
 	if err != nil {
-		return nil, fmt.Errorf("store: open SQLite: %w", err)
+		return nil, err
 	}
 	write.SetMaxOpenConns(1)
 	write.SetMaxIdleConns(1)
 	write.SetConnMaxLifetime(0)
-	if err := migrate(ctx, SQLite, write); err != nil {
-		return nil, errors.Join(err, write.Close())
-	}
-	read, err := sql.Open("sqlite", sqliteDSN(path, true))
+	read, err := openKeeping(sqliteDSN(path, true))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("store: open SQLite: %w", err), write.Close())
+		return nil, errors.Join(err, write.Close())
 	}
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	db := &DB{engine: SQLite, read: read, write: write, path: path, log: log, wakes: newWakes()}
 	db.writer = newWriter(db)
 	return db, nil
+}
+
+func migrateSQLite(ctx context.Context, path string) error {
+	db, err := sql.Open("sqlite", sqliteDSN(path, false))
+	if err != nil {
+		return fmt.Errorf("store: open SQLite: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	return errors.Join(migrate(ctx, SQLite, db), db.Close())
 }
 
 // sqliteDSN builds the connection string. synchronous=FULL because an acknowledged write must
@@ -248,7 +257,7 @@ func NewID() string {
 // FirstID returns an id that sorts before every id made at t or later: a bound for reading by
 // time through an index on ids.
 func FirstID(t time.Time) string {
-	ms := uint64(max(t.UnixMilli(), 0)) //nolint:gosec // not negative
+	ms := uint64(max(t.UnixMilli(), 0))
 	return fmt.Sprintf("%08x-%04x-7000-8000-000000000000", ms>>16&0xffffffff, ms&0xffff)
 }
 

@@ -149,7 +149,7 @@ func (w *writer) group(first *job) {
 func (w *writer) one(tx *sql.Tx, j *job) error {
 	if err := j.ctx.Err(); err != nil {
 		j.err = err
-		return nil
+		return nil //nolint:nilerr // the caller gave up; the group goes on
 	}
 	ctx := context.Background()
 	if _, err := tx.ExecContext(ctx, "SAVEPOINT job"); err != nil {
