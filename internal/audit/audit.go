@@ -83,7 +83,7 @@ func Types() []Type {
 		GroupLookupProvision, GroupCreateProvision, GroupUpdateProvision, GroupDeleteProvision,
 		SettingsUpdate,
 	}
-	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
+	slices.Sort(all)
 	return all
 }
 

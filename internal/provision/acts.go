@@ -67,7 +67,7 @@ func (e *Engine) probe(ctx context.Context, t *target, c *scim.Client) Probe {
 		check := Check{Name: name, OK: err == nil, Detail: good}
 		if err != nil {
 			p.OK = false
-			check.Detail = e.explain(t, err)
+			check.Detail = explain(err)
 		}
 		p.Checks = append(p.Checks, check)
 		return err == nil
@@ -102,7 +102,7 @@ func (e *Engine) probe(ctx context.Context, t *target, c *scim.Client) Probe {
 }
 
 // explain tells a failed request for people.
-func (e *Engine) explain(t *target, err error) string {
+func explain(err error) string {
 	switch scim.ClassOf(err) {
 	case scim.Unauthorized:
 		return "The target refuses the token. Copy it again, or make a new one there: it may have expired, belong to another directory, or be an organization's API key."

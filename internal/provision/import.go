@@ -206,7 +206,7 @@ func (e *Engine) list(ctx context.Context, l work.Lease) error {
 			if ctx.Err() != nil {
 				return err
 			}
-			return end("failed", e.explain(t, err))
+			return end("failed", explain(err))
 		}
 		t.good(e.Now())
 		if err := e.DB.Update(ctx, func(tx *store.Tx) error {

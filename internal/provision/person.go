@@ -319,12 +319,5 @@ func joinWords(words []string) string {
 	if len(words) > 6 {
 		words = append(slices.Clone(words[:5]), fmt.Sprintf("%d more", len(words)-5))
 	}
-	out := ""
-	for i, w := range words {
-		if i > 0 {
-			out += ", "
-		}
-		out += w
-	}
-	return out
+	return strings.Join(words, ", ")
 }

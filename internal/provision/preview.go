@@ -200,5 +200,5 @@ func (e *Engine) unreadable(t *target, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	return problem.Wrap(problem.Unavailable, err, "%s can't be read, so the plan can't be made. %s", t.app.Label, e.explain(t, err))
+	return problem.Wrap(problem.Unavailable, err, "%s can't be read, so the plan can't be made. %s", t.app.Label, explain(err))
 }

@@ -293,7 +293,7 @@ func (r *run) failed(ctx context.Context, s plan.Step, ex scim.Exchange, cause e
 		return cause
 	}
 	now := r.e.Now()
-	reason, result := r.consequence(now, s, call)
+	reason, result := r.consequence(now, call)
 	status := LinkFailed
 	if call.Class == scim.Throttled || call.Class == scim.Temporary || call.Class == scim.Unauthorized {
 		status = LinkPending
@@ -334,7 +334,7 @@ func (r *run) failed(ctx context.Context, s plan.Step, ex scim.Exchange, cause e
 }
 
 // consequence says in words what a failure means, and what becomes of the lane.
-func (r *run) consequence(now time.Time, s plan.Step, call *scim.CallError) (reason string, result error) {
+func (r *run) consequence(now time.Time, call *scim.CallError) (reason string, result error) {
 	name := r.t.app.Label
 	detail := strings.TrimSpace(call.Detail())
 	switch call.Class {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -188,8 +189,8 @@ func (s *Server) ClientAddress(r *http.Request) string {
 		return addr.String()
 	}
 	chain := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(chain) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(chain[i]))
+	for _, entry := range slices.Backward(chain) {
+		hop, err := netip.ParseAddr(strings.TrimSpace(entry))
 		if err != nil {
 			break
 		}
