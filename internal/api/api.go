@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -172,9 +173,7 @@ func (a *API) refuseRoute(w http.ResponseWriter, r *http.Request, h http.Handler
 // refuse answers a request with an error, outside of the operations.
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	p := a.failure(r.Context(), err)
-	for name, values := range p.GetHeaders() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), p.GetHeaders())
 	p.write(w)
 }
 
@@ -236,7 +235,7 @@ type answer[T any] struct {
 	Body     T
 }
 
-func ok[T any](v T) (*answer[T], error) { return &answer[T]{Body: v}, nil }
+func reply[T any](v T) *answer[T] { return &answer[T]{Body: v} }
 
 // list is the answer of a list.
 type list[T any] = answer[List[T]]

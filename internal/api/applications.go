@@ -132,7 +132,8 @@ func (a *API) applicationRoutes() {
 	route(a, operation{method: http.MethodGet, path: "/connectors", id: "list-connectors", tag: "applications", summary: "List the catalogue of products"},
 		func(_ context.Context, by access.Actor, in *struct {
 			Text string `query:"text" doc:"Looked for in names and aliases."`
-		}) (*list[Connector], error) {
+		},
+		) (*list[Connector], error) {
 			if err := access.Allow(by, access.ReadApplications); err != nil {
 				return nil, err
 			}
@@ -145,7 +146,8 @@ func (a *API) applicationRoutes() {
 		func(ctx context.Context, by access.Actor, in *struct {
 			Paging
 			Text string `query:"text" doc:"Looked for in label, description, connector and slug."`
-		}) (*list[Application], error) {
+		},
+		) (*list[Application], error) {
 			p, err := a.Apps.List(ctx, by, app.Query{Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
 			return page(p, a.wireApplication, err)
 		})
@@ -173,7 +175,8 @@ func (a *API) applicationRoutes() {
 		ApplicationPath
 		Precondition
 		MergePatch
-	}) (*answer[Application], error) {
+	},
+	) (*answer[Application], error) {
 		v, err := in.version()
 		if err != nil {
 			return nil, err
@@ -187,21 +190,24 @@ func (a *API) applicationRoutes() {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ApplicationPath
 		Label string `query:"label" required:"true" doc:"The application's label, to confirm."`
-	}) (*struct{}, error) {
+	},
+	) (*struct{}, error) {
 		return nil, a.Apps.Delete(ctx, by, in.ID, in.Label)
 	})
 	route(a, operation{method: http.MethodPut, path: "/applications/{id}/slug", id: "change-slug", tag: "applications", summary: "Change the IdP URL", text: "The old one goes on answering."},
 		func(ctx context.Context, by access.Actor, in *struct {
 			ApplicationPath
 			Body SlugChange
-		}) (*answer[Application], error) {
+		},
+		) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.ChangeSlug(ctx, by, in.ID, in.Body.Slug))
 		})
 	route(a, operation{method: http.MethodDelete, path: "/applications/{id}/slugs/{slug}", id: "drop-slug", tag: "applications", summary: "End an old IdP URL"},
 		func(ctx context.Context, by access.Actor, in *struct {
 			ApplicationPath
 			Slug string `path:"slug"`
-		}) (*answer[Application], error) {
+		},
+		) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.DropSlug(ctx, by, in.ID, in.Slug))
 		})
 	a.logoRoutes()
@@ -221,7 +227,8 @@ func (a *API) logoRoutes() {
 	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*struct {
 		ContentType string `header:"Content-Type"`
 		Body        []byte
-	}, error) {
+	}, error,
+	) {
 		if err := access.Allow(by, access.ReadApplications); err != nil {
 			return nil, err
 		}
@@ -240,7 +247,8 @@ func (a *API) logoRoutes() {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ApplicationPath
 		RawBody []byte `contentType:"image/png"`
-	}) (*answer[Application], error) {
+	},
+	) (*answer[Application], error) {
 		return a.answerApplication(a.Apps.SetLogo(ctx, by, in.ID, append([]byte(nil), in.RawBody...)))
 	})
 	route(a, operation{method: http.MethodDelete, path: "/applications/{id}/logo", id: "remove-logo", tag: "applications", summary: "Remove the logo", needs: access.ManageApplications},

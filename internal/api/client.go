@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -66,9 +67,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any, heade
 	if method == http.MethodPost {
 		req.Header.Set("Idempotency-Key", rand.Text())
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	client := c.HTTP
 	if client == nil {
 		client = http.DefaultClient
@@ -128,12 +127,12 @@ func pages[T any](ctx context.Context, c *Client, path string, q url.Values) ite
 	}
 }
 
-// query builds parameters of names and values; empty ones are left out.
-func query(pairs ...string) url.Values {
+// query builds parameters; empty ones are left out.
+func query(values map[string]string) url.Values {
 	q := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			q.Set(pairs[i], pairs[i+1])
+	for name, v := range values {
+		if v != "" {
+			q.Set(name, v)
 		}
 	}
 	return q
@@ -183,7 +182,7 @@ type UserQuery struct {
 
 // Users yields people, sorted by name.
 func (c *Client) Users(ctx context.Context, q UserQuery) iter.Seq2[User, error] {
-	return pages[User](ctx, c, "/users", query("text", q.Text, "state", q.State, "role", q.Role, "group", q.Group, "login", q.Login, "limit", number(q.Limit)))
+	return pages[User](ctx, c, "/users", query(map[string]string{"text": q.Text, "state": q.State, "role": q.Role, "group": q.Group, "login": q.Login, "limit": number(q.Limit)}))
 }
 
 // User returns one person.
@@ -236,14 +235,13 @@ func (c *Client) ImportUsers(ctx context.Context, file io.Reader, o ImportOption
 	if o.OnlyFailed {
 		rows = "failed"
 	}
-	q := query("format", o.Format, "state", o.State, "source", o.Source, "dryRun", yes(o.DryRun), "updateExisting", yes(o.UpdateExisting),
-		"createGroups", yes(o.CreateGroups), "rows", rows)
+	q := query(map[string]string{"format": o.Format, "state": o.State, "source": o.Source, "dryRun": yes(o.DryRun), "updateExisting": yes(o.UpdateExisting), "createGroups": yes(o.CreateGroups), "rows": rows})
 	return send[directory.ImportReport](ctx, c, http.MethodPost, "/users/import?"+q.Encode(), file)
 }
 
 // Groups yields groups, sorted by name.
 func (c *Client) Groups(ctx context.Context, text string) iter.Seq2[Group, error] {
-	return pages[Group](ctx, c, "/groups", query("text", text))
+	return pages[Group](ctx, c, "/groups", query(map[string]string{"text": text}))
 }
 
 // Group returns one group.
@@ -278,7 +276,7 @@ func (c *Client) ChangeMembers(ctx context.Context, id string, m MembersChange) 
 
 // Applications yields applications, sorted by label.
 func (c *Client) Applications(ctx context.Context, text string) iter.Seq2[Application, error] {
-	return pages[Application](ctx, c, "/applications", query("text", text))
+	return pages[Application](ctx, c, "/applications", query(map[string]string{"text": text}))
 }
 
 // Application returns one application.
@@ -371,6 +369,5 @@ func (c *Client) Events(ctx context.Context, q EventQuery) iter.Seq2[Event, erro
 		}
 		return t.UTC().Format(time.RFC3339Nano)
 	}
-	return pages[Event](ctx, c, "/events", query("text", q.Text, "type", q.Type, "actor", q.Actor, "objectKind", q.ObjectKind, "object", q.Object,
-		"application", q.Application, "outcome", q.Outcome, "correlation", q.Correlation, "from", moment(q.From), "to", moment(q.To), "limit", number(q.Limit)))
+	return pages[Event](ctx, c, "/events", query(map[string]string{"text": q.Text, "type": q.Type, "actor": q.Actor, "objectKind": q.ObjectKind, "object": q.Object, "application": q.Application, "outcome": q.Outcome, "correlation": q.Correlation, "from": moment(q.From), "to": moment(q.To), "limit": number(q.Limit)}))
 }

@@ -57,7 +57,8 @@ func (a *API) eventRoutes() {
 			Cause       string        `query:"cause" doc:"Id of the event that they follow from."`
 			From        time.Time     `query:"from" doc:"Not before (RFC 3339)."`
 			To          time.Time     `query:"to" doc:"Before (RFC 3339)."`
-		}) (*list[Event], error) {
+		},
+		) (*list[Event], error) {
 			p, err := a.Log.Search(ctx, by, audit.Query{
 				Types: in.Types, ActorID: in.Actor, Object: audit.Ref{Kind: in.ObjectKind, ID: in.Object}, ApplicationID: in.Application, Outcome: in.Outcome,
 				Text: in.Text, Correlation: in.Correlation, Cause: in.Cause, From: in.From, To: in.To, Cursor: in.Cursor, Limit: in.Limit,
@@ -67,11 +68,12 @@ func (a *API) eventRoutes() {
 	route(a, operation{method: http.MethodGet, path: "/events/{id}", id: "get-event", tag: "events", summary: "Read an event"},
 		func(ctx context.Context, by access.Actor, in *struct {
 			ID string `path:"id"`
-		}) (*answer[Event], error) {
+		},
+		) (*answer[Event], error) {
 			e, err := a.Log.Get(ctx, by, in.ID)
 			if err != nil {
 				return nil, err
 			}
-			return ok(wireEvent(e))
+			return reply(wireEvent(e)), nil
 		})
 }

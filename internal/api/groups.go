@@ -69,7 +69,8 @@ func (a *API) groupRoutes() {
 		func(ctx context.Context, by access.Actor, in *struct {
 			Paging
 			Text string `query:"text" doc:"Looked for in name and description, without case and accents."`
-		}) (*list[Group], error) {
+		},
+		) (*list[Group], error) {
 			p, err := a.Directory.ListGroups(ctx, by, directory.GroupQuery{Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
 			return page(p, wireGroup, err)
 		})
@@ -93,7 +94,8 @@ func (a *API) groupRoutes() {
 		GroupPath
 		Precondition
 		MergePatch
-	}) (*answer[Group], error) {
+	},
+	) (*answer[Group], error) {
 		v, err := in.version()
 		if err != nil {
 			return nil, err
@@ -113,7 +115,8 @@ func (a *API) groupRoutes() {
 			Paging
 			Text  string          `query:"text" doc:"Looked for in names, user name, e-mail and employee id."`
 			State directory.State `query:"state" enum:"staged,active,suspended"`
-		}) (*list[User], error) {
+		},
+		) (*list[User], error) {
 			p, err := a.Directory.Members(ctx, by, in.ID, directory.UserQuery{Text: in.Text, State: in.State, Cursor: in.Cursor, Limit: in.Limit})
 			return page(p, wireUser, err)
 		})
@@ -123,7 +126,8 @@ func (a *API) groupRoutes() {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		GroupPath
 		Body MembersChange
-	}) (*answer[MembersResult], error) {
+	},
+	) (*answer[MembersResult], error) {
 		var out MembersResult
 		var err error
 		// The group has to exist and the caller be allowed even when nothing is asked for.
@@ -135,7 +139,7 @@ func (a *API) groupRoutes() {
 				return nil, err
 			}
 		}
-		return ok(out)
+		return reply(out), nil
 	})
 	type member struct {
 		GroupPath

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -78,9 +79,7 @@ func (a *API) once(w http.ResponseWriter, r *http.Request, by access.Actor, secr
 			a.refuse(w, r, problem.New(problem.Conflict, "This request was carried out already. Its answer held a secret, which is shown only once. Revoke what was made and send the request with a new Idempotency-Key."))
 			return
 		}
-		for name, values := range before.kept.Header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), before.kept.Header)
 		w.Header().Set("Idempotent-Replayed", "true")
 		w.WriteHeader(before.status)
 		_, _ = w.Write(before.kept.Body) // the caller is gone
@@ -226,9 +225,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 }
 
 func (r *recorder) copyTo(w http.ResponseWriter) {
-	for name, values := range r.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), r.header)
 	if r.status != 0 {
 		w.WriteHeader(r.status)
 	}

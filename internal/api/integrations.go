@@ -84,7 +84,8 @@ func (a *API) samlRoutes() {
 		ApplicationPath
 		Precondition
 		MergePatch
-	}) (*answer[Application], error) {
+	},
+	) (*answer[Application], error) {
 		v, err := in.version()
 		if err != nil {
 			return nil, err
@@ -115,12 +116,13 @@ func (a *API) samlRoutes() {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ApplicationPath
 		RawBody []byte `contentType:"application/samlmetadata+xml"`
-	}) (*answer[MetadataResult], error) {
+	},
+	) (*answer[MetadataResult], error) {
 		m, err := a.Apps.ImportSPMetadata(ctx, by, in.ID, in.RawBody)
 		if err != nil {
 			return nil, err
 		}
-		return ok(MetadataResult{Application: a.wireApplication(m.Application), Changes: orEmpty(m.Changes), Notes: orEmpty(m.Notes)})
+		return reply(MetadataResult{Application: a.wireApplication(m.Application), Changes: orEmpty(m.Changes), Notes: orEmpty(m.Notes)}), nil
 	})
 	route(a, operation{method: http.MethodPost, path: "/applications/{id}/saml/activate", id: "activate-saml", tag: tag, summary: "Activate sign-on"},
 		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Application], error) {
@@ -138,7 +140,7 @@ func (a *API) certificateRoutes(tag string) {
 		if err != nil {
 			return nil, err
 		}
-		return ok(a.wireCertificate(p))
+		return reply(a.wireCertificate(p)), nil
 	}
 	route(a, operation{method: http.MethodGet, path: "/applications/{id}/certificates", id: "list-certificates", tag: tag, summary: "List the signing certificates"},
 		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*list[Certificate], error) {
@@ -155,7 +157,8 @@ func (a *API) certificateRoutes(tag string) {
 		func(ctx context.Context, by access.Actor, in *struct {
 			ApplicationPath
 			Body OwnCertificate
-		}) (*answer[Certificate], error) {
+		},
+		) (*answer[Certificate], error) {
 			return one(a.Apps.UploadCertificate(ctx, by, in.ID, app.CertificateUpload{Certificate: in.Body.Certificate, PrivateKey: keys.Secret(in.Body.PrivateKey)}))
 		})
 	route(a, operation{method: http.MethodPost, path: "/applications/{id}/certificates/switch", id: "switch-certificate", tag: tag, summary: "Sign with the next certificate from now on"},
@@ -171,7 +174,8 @@ func (a *API) certificateRoutes(tag string) {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ApplicationPath
 		Status keys.Status `path:"status" enum:"next,previous"`
-	}) (*struct{}, error) {
+	},
+	) (*struct{}, error) {
 		return nil, a.Apps.RemoveCertificate(ctx, by, in.ID, in.Status)
 	})
 }
@@ -193,7 +197,8 @@ func (a *API) scimRoutes() {
 		ApplicationPath
 		Precondition
 		MergePatch
-	}) (*answer[Application], error) {
+	},
+	) (*answer[Application], error) {
 		v, err := in.version()
 		if err != nil {
 			return nil, err
@@ -224,7 +229,8 @@ func (a *API) scimRoutes() {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ApplicationPath
 		Body TokenChange
-	}) (*answer[Application], error) {
+	},
+	) (*answer[Application], error) {
 		if err := access.Allow(by, access.ManageApplications); err != nil {
 			return nil, err
 		}

@@ -62,7 +62,7 @@ func (a *API) keyRoutes() {
 					me.Permissions = append(me.Permissions, p)
 				}
 			}
-			return ok(me)
+			return reply(me), nil
 		})
 	route(a, operation{method: http.MethodGet, path: "/api-keys", id: "list-api-keys", tag: "api-keys", summary: "List API keys", text: "Newest first, revoked ones included."},
 		func(ctx context.Context, by access.Actor, _ *struct{}) (*list[APIKey], error) {
@@ -77,13 +77,14 @@ func (a *API) keyRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		return ok(CreatedAPIKey{APIKey: wireKey(k), Secret: secret.Reveal()})
+		return reply(CreatedAPIKey{APIKey: wireKey(k), Secret: secret.Reveal()}), nil
 	})
 	route(a, operation{
 		method: http.MethodDelete, path: "/api-keys/{id}", id: "revoke-api-key", tag: "api-keys", summary: "Revoke an API key", status: http.StatusNoContent,
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ID string `path:"id"`
-	}) (*struct{}, error) {
+	},
+	) (*struct{}, error) {
 		return nil, a.Authn.RevokeAPIKey(ctx, by, in.ID)
 	})
 }

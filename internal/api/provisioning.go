@@ -107,7 +107,7 @@ func (a *API) provisioningRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		return ok(s)
+		return reply(s), nil
 	}
 	route(a, operation{method: http.MethodGet, path: root, id: "get-provisioning", tag: tag, summary: "Read how provisioning stands"},
 		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[provision.Status], error) {
@@ -122,7 +122,7 @@ func (a *API) provisioningRoutes() {
 			return nil, err
 		}
 		p.Checks = orEmpty(p.Checks)
-		return ok(p)
+		return reply(p), nil
 	})
 	route(a, operation{
 		method: http.MethodGet, path: root + "/plan", id: "get-plan", tag: tag, summary: "Read what would be sent now",
@@ -132,13 +132,14 @@ func (a *API) provisioningRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		return ok(Plan{Hash: p.Hash, Counts: p.Counts, Steps: orEmpty(p.Steps)})
+		return reply(Plan{Hash: p.Hash, Counts: p.Counts, Steps: orEmpty(p.Steps)}), nil
 	})
 	route(a, operation{method: http.MethodPost, path: root + "/activate", id: "activate-provisioning", tag: tag, summary: "Activate provisioning"},
 		func(ctx context.Context, by access.Actor, in *struct {
 			ApplicationPath
 			Body *Activation
-		}) (*answer[provision.Status], error) {
+		},
+		) (*answer[provision.Status], error) {
 			hash := ""
 			if in.Body != nil {
 				hash = in.Body.Hash
@@ -153,7 +154,8 @@ func (a *API) provisioningRoutes() {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ApplicationPath
 		Body *PauseReason
-	}) (*answer[provision.Status], error) {
+	},
+	) (*answer[provision.Status], error) {
 		reason := ""
 		if in.Body != nil {
 			reason = in.Body.Reason
@@ -190,7 +192,8 @@ func (a *API) linkRoutes(tag, root string) {
 			Kind   string               `query:"kind" enum:"user,group"`
 			Status provision.LinkStatus `query:"status" enum:"pending,synced,inactive,blocked,failed,released"`
 			Text   string               `query:"text" doc:"Looked for in names."`
-		}) (*list[ProvisioningLink], error) {
+		},
+		) (*list[ProvisioningLink], error) {
 			if _, err := a.Apps.Get(ctx, by, in.ID); err != nil {
 				return nil, err
 			}
@@ -203,7 +206,8 @@ func (a *API) linkRoutes(tag, root string) {
 		ApplicationPath
 		Kind   string `path:"kind" enum:"user,group"`
 		Object string `path:"object" doc:"Id of the person or group."`
-	}) (*struct{}, error) {
+	},
+	) (*struct{}, error) {
 		return nil, a.Engine.RetryObject(ctx, by, in.ID, objectKind(in.Kind), in.Object)
 	})
 	type group struct {
@@ -225,7 +229,8 @@ func (a *API) linkRoutes(tag, root string) {
 		func(ctx context.Context, by access.Actor, in *struct {
 			ApplicationPath
 			User directory.UserID `path:"user" doc:"The person's id."`
-		}) (*answer[Explanation], error) {
+		},
+		) (*answer[Explanation], error) {
 			x, err := a.Engine.Explain(ctx, by, in.ID, in.User)
 			if err != nil {
 				return nil, err
@@ -238,7 +243,7 @@ func (a *API) linkRoutes(tag, root string) {
 			if w := x.Waiting; w != nil {
 				out.Waiting = &Waiting{Attempts: w.Attempts, Since: w.Since, Due: w.Due, Running: w.Running, Parked: w.Parked, Reason: w.Reason}
 			}
-			return ok(out)
+			return reply(out), nil
 		})
 }
 
@@ -272,7 +277,7 @@ func (a *API) accountRoutes(tag, root string) {
 			if err != nil {
 				return nil, err
 			}
-			return ok(i)
+			return reply(i), nil
 		})
 	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}/accounts", id: "list-accounts", tag: tag, summary: "List the accounts that were found", text: "Sorted by user name."},
 		func(ctx context.Context, by access.Actor, in *struct {
@@ -280,7 +285,8 @@ func (a *API) accountRoutes(tag, root string) {
 			Paging
 			Status string `query:"status" enum:"new,matched,conflict"`
 			Text   string `query:"text" doc:"Looked for in user name, e-mail and display name."`
-		}) (*list[provision.ImportRow], error) {
+		},
+		) (*list[provision.ImportRow], error) {
 			if _, err := find(ctx, by, in.ImportPath); err != nil {
 				return nil, err
 			}
@@ -293,7 +299,8 @@ func (a *API) accountRoutes(tag, root string) {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ImportPath
 		Body AccountImport
-	}) (*answer[provision.ImportReport], error) {
+	},
+	) (*answer[provision.ImportReport], error) {
 		if _, err := find(ctx, by, in.ImportPath); err != nil {
 			return nil, err
 		}
@@ -301,6 +308,6 @@ func (a *API) accountRoutes(tag, root string) {
 		if err != nil {
 			return nil, err
 		}
-		return ok(report)
+		return reply(report), nil
 	})
 }

@@ -34,7 +34,7 @@ type User struct {
 
 func wireUser(u directory.User) User {
 	return User{
-		ID: u.ID, Name: u.Attributes.Name(), Attributes: u.Attributes, State: u.State, PasswordStatus: u.PasswordStatus, Role: u.Role,
+		ID: u.ID, Name: u.Name(), Attributes: u.Attributes, State: u.State, PasswordStatus: u.PasswordStatus, Role: u.Role,
 		Version: u.Version, CreatedAt: u.CreatedAt, UpdatedAt: u.UpdatedAt, SuspendedAt: u.SuspendedAt,
 	}
 }
@@ -94,7 +94,8 @@ func (a *API) userRoutes() {
 			Role  access.Role       `query:"role" enum:"owner,administrator,help_desk,read_only"`
 			Group directory.GroupID `query:"group" doc:"Only members of the group with this id."`
 			Login string            `query:"login" doc:"Only the person with this e-mail address or user name."`
-		}) (*list[User], error) {
+		},
+		) (*list[User], error) {
 			if in.Login != "" {
 				u, err := a.Directory.UserByLogin(ctx, by, in.Login)
 				if problem.Is(err, problem.NotFound) {
@@ -125,7 +126,8 @@ func (a *API) userRoutes() {
 		UserPath
 		Precondition
 		MergePatch
-	}) (*answer[User], error) {
+	},
+	) (*answer[User], error) {
 		v, err := in.version()
 		if err != nil {
 			return nil, err
@@ -156,14 +158,16 @@ func (a *API) userRoutes() {
 		func(ctx context.Context, by access.Actor, in *struct {
 			UserPath
 			Body RoleChange
-		}) (*answer[User], error) {
+		},
+		) (*answer[User], error) {
 			return answerUser(a.Directory.SetRole(ctx, by, in.ID, in.Body.Role))
 		})
 	route(a, operation{method: http.MethodPut, path: "/users/{id}/password", id: "set-password", tag: "users", summary: "Set a password", status: http.StatusNoContent},
 		func(ctx context.Context, by access.Actor, in *struct {
 			UserPath
 			Body PasswordChange
-		}) (*struct{}, error) {
+		},
+		) (*struct{}, error) {
 			return nil, a.Authn.SetPassword(ctx, by, in.ID, keys.Secret(in.Body.Password), in.Body.Temporary)
 		})
 	route(a, operation{method: http.MethodDelete, path: "/users/{id}/sessions", id: "end-sessions", tag: "users", summary: "End all of a person's sessions", status: http.StatusNoContent},
@@ -244,6 +248,6 @@ func (a *API) importRoute() {
 			}
 			report.Rows = failed
 		}
-		return ok(report)
+		return reply(report), nil
 	})
 }

@@ -173,7 +173,8 @@ func CheckEmail(s string) (string, string) {
 // plainLocal spares usual addresses a second parser.
 func plainLocal(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' || r == '+')
+		plain := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' || r == '+'
+		return !plain
 	}) < 0
 }
 

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -459,7 +460,7 @@ func (m *importer) decide(tx *store.Tx, from, to int) ([]decision, error) {
 			m.create(&dec, now)
 		}
 		if err == nil {
-			err = m.free(r, dec.user, byEmail, byUsername)
+			err = m.free(dec.user, byEmail, byUsername)
 		}
 		if err != nil {
 			r.fail(err)
@@ -504,7 +505,7 @@ func (m *importer) groupsOf(r *importing) []Group {
 }
 
 // free refuses an e-mail address or user name that another person has.
-func (m *importer) free(r *importing, u User, byEmail, byUsername map[string]User) error {
+func (m *importer) free(u User, byEmail, byUsername map[string]User) error {
 	var f problem.Fields
 	key := nameKey(u.Username)
 	if o, ok := byUsername[u.Email]; ok && o.ID != u.ID {
@@ -679,7 +680,7 @@ func (m *importer) createGroups(ctx context.Context) error {
 			key := nameKey(name)
 			g, err := store.One(tx, scanGroup, `SELECT `+groupColumns+uncounted+` FROM groups g WHERE g.name_key = $1`, key)
 			if err != nil {
-				if noSuchGroup(err) == err {
+				if !errors.Is(err, store.ErrNotFound) {
 					return err
 				}
 				if g, err = m.d.CreateGroupIn(tx, m.by, NewGroup{GroupAttributes: GroupAttributes{Name: name}}); err != nil {

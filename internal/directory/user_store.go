@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/problem"
@@ -58,9 +59,29 @@ func derive(a Attributes) (derived, error) {
 		usernameKey: nameKey(a.Username),
 		name:        a.Name(),
 		profile:     string(raw),
-		sortKey:     fold(a.Name()),
-		searchKey:   fold(strings.Join(words, " ")),
+		sortKey:     sortKey(a.Name()),
+		searchKey:   clipBytes(fold(strings.Join(words, " ")), maxSearchKey),
 	}, nil
+}
+
+// Both are columns of one index, whose rows are at most 2.7 kB on PostgreSQL.
+const (
+	maxSortKey   = 400
+	maxSearchKey = 2000
+)
+
+// sortKey is what people are sorted by.
+func sortKey(name string) string { return clipBytes(fold(name), maxSortKey) }
+
+// clipBytes cuts s to at most n bytes, between characters.
+func clipBytes(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // fold is store.Fold with a short way for ASCII.

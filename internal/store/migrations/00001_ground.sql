@@ -30,7 +30,8 @@ CREATE TABLE users (
 );
 CREATE UNIQUE INDEX users_username_key ON users (username_key);
 CREATE UNIQUE INDEX users_email ON users (email);
-CREATE INDEX users_sort ON users (sort_key, id);
+-- A search for text reads only this index, in the order of the list.
+CREATE INDEX users_sort ON users (sort_key, id, search_key);
 CREATE INDEX users_role ON users (role) WHERE role <> '';
 CREATE INDEX users_manager ON users (manager_id) WHERE manager_id <> '';
 CREATE INDEX users_not_active ON users (state, sort_key, id) WHERE state <> 'active';
