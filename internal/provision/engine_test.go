@@ -192,6 +192,7 @@ func (w *world) events(types ...audit.Type) []audit.Event {
 }
 
 func TestLifecycle(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		ada, bob := w.user("ada", w.group), w.user("bob", w.group)
@@ -284,6 +285,7 @@ func TestLifecycle(t *testing.T) {
 }
 
 func TestExistingAccountIsAdopted(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.target.Put(scim.User, scim.Resource{"userName": "ADA", "active": true, "title": "kept?", "emails": []any{map[string]any{"value": "ada@example.com", "type": "work", "primary": true}}})
@@ -306,6 +308,7 @@ func TestExistingAccountIsAdopted(t *testing.T) {
 }
 
 func TestMissingAttributeBlocksOnePersonOnly(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		u, err := w.dir.CreateUser(t.Context(), owner, directory.NewUser{
@@ -332,6 +335,7 @@ func TestMissingAttributeBlocksOnePersonOnly(t *testing.T) {
 }
 
 func TestLostCreateAnswerMakesNoDouble(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.target.Fail(scimtest.Fault{Method: http.MethodPost, Path: "/Users", Times: 1, HangUp: true, AfterEffect: true})
@@ -344,6 +348,7 @@ func TestLostCreateAnswerMakesNoDouble(t *testing.T) {
 }
 
 func TestTargetDownThenEverythingArrives(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.activate()
@@ -370,6 +375,7 @@ func TestTargetDownThenEverythingArrives(t *testing.T) {
 }
 
 func TestThrottledKeepsQuietUntilAsked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, storetest.SQLite(t))
 	w.activate()
 	w.settled()
@@ -393,6 +399,7 @@ func TestThrottledKeepsQuietUntilAsked(t *testing.T) {
 }
 
 func TestRefusedTokenStopsAndReplacingResumes(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.activate()
@@ -426,6 +433,7 @@ func TestRefusedTokenStopsAndReplacingResumes(t *testing.T) {
 }
 
 func TestRefusedObjectIsParkedAndOthersGoOn(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.activate()
@@ -448,6 +456,7 @@ func TestRefusedObjectIsParkedAndOthersGoOn(t *testing.T) {
 }
 
 func TestDeletedThereIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		ada := w.user("ada", w.group)
@@ -463,6 +472,7 @@ func TestDeletedThereIsMadeAgain(t *testing.T) {
 }
 
 func TestPausedKeepsChangesAndResumeSendsThem(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.activate()
@@ -481,6 +491,7 @@ func TestPausedKeepsChangesAndResumeSendsThem(t *testing.T) {
 }
 
 func TestGroupDeletionNeedsApproval(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		w.user("ada", w.group)
@@ -498,6 +509,7 @@ func TestGroupDeletionNeedsApproval(t *testing.T) {
 }
 
 func TestPreviewTellsWhatActivationSends(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		for i := range 8 {
@@ -531,6 +543,7 @@ func TestPreviewTellsWhatActivationSends(t *testing.T) {
 }
 
 func TestFirstLoadIsNearTheLeastPossible(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		const n = 250
@@ -553,6 +566,7 @@ func TestFirstLoadIsNearTheLeastPossible(t *testing.T) {
 }
 
 func TestImport(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		account := func(name, email string) scim.Resource {
@@ -586,6 +600,7 @@ func TestImport(t *testing.T) {
 }
 
 func TestConnectionTestWritesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, storetest.SQLite(t))
 	p, err := w.engine.Test(t.Context(), owner, w.app)
 	w.must(err)
@@ -601,6 +616,7 @@ func TestConnectionTestWritesNothing(t *testing.T) {
 }
 
 func TestTargetThatCannotFilterByExternalID(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, storetest.SQLite(t))
 	w.target.Change(func(q *scimtest.Quirks) { q.Filters = []string{"User.userName", "Group.displayName"} })
 	w.target.Put(scim.User, scim.Resource{"userName": "ada", "active": true, "emails": []any{map[string]any{"value": "ada@example.com", "type": "work", "primary": true}}})
@@ -611,6 +627,7 @@ func TestTargetThatCannotFilterByExternalID(t *testing.T) {
 }
 
 func TestMassDeactivationIsHeldForApproval(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		w := newWorld(t, db)
 		var names []string

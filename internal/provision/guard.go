@@ -27,9 +27,12 @@ func (e *Engine) guard(ctx context.Context, l work.Lease, t *target) error {
 	}
 	now := e.Now()
 	var losses, linked int
-	if err := e.DB.View(ctx, func(tx *store.Tx) error {
-		approved, err := store.One(tx, store.Scalar[int64], `SELECT approved_at FROM scim_integrations WHERE application_id = $1`, string(t.app.ID))
-		if err != nil {
+	var approved int64
+	readApproved := func(tx *store.Tx) (int64, error) {
+		return store.One(tx, store.Scalar[int64], `SELECT approved_at FROM scim_integrations WHERE application_id = $1`, string(t.app.ID))
+	}
+	if err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if approved, err = readApproved(tx); err != nil {
 			return err
 		}
 		if store.Micros(l.Since) <= approved {
@@ -64,7 +67,13 @@ func (e *Engine) guard(ctx context.Context, l work.Lease, t *target) error {
 		return nil
 	}
 	reason = fmt.Sprintf("held for approval: %s Look at the plan, then resume to approve, or undo the change.", reason)
+	overtaken := false
 	err := e.DB.Update(ctx, func(tx *store.Tx) error {
+		// A person may have said yes since we counted.
+		said, err := readApproved(tx)
+		if overtaken = said != approved; overtaken || err != nil {
+			return err
+		}
 		a, err := app.GetApplication(tx, t.app.ID)
 		if err != nil || a.SCIM.Status != app.Active {
 			return err
@@ -73,5 +82,8 @@ func (e *Engine) guard(ctx context.Context, l work.Lease, t *target) error {
 		return err
 	})
 	e.stale(t.app.ID)
+	if overtaken && err == nil {
+		return work.RetryAfter(50*time.Millisecond, "")
+	}
 	return errors.Join(err, work.Hold(time.Second, reason))
 }

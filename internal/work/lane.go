@@ -16,6 +16,7 @@ package work
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,25 +45,60 @@ type Lane struct {
 // Want asks for a lane to run. A parked lane is taken out of the park. Of several due times
 // the earliest counts, of several priorities the most urgent.
 func Want(tx *store.Tx, now time.Time, l Lane) error {
+	_, err := tx.Exec(wantOne, wantArgs(now, l)...)
+	if err != nil {
+		return fmt.Errorf("work: want %s %s: %w", l.Kind, l.Key, err)
+	}
+	tx.Wake(Topic)
+	return nil
+}
+
+// WantAll is Want of many lanes, in few statements.
+func WantAll(tx *store.Tx, now time.Time, lanes []Lane) error {
+	const together = 30
+	for part := range slices.Chunk(lanes, together) {
+		args := make([]any, 0, wantWidth*len(part))
+		for _, l := range part {
+			args = append(args, wantArgs(now, l)...)
+		}
+		if _, err := tx.Exec(wantSQL(len(part)), args...); err != nil {
+			return fmt.Errorf("work: want %d lanes: %w", len(lanes), err)
+		}
+		tx.Wake(Topic)
+	}
+	return nil
+}
+
+const wantWidth = 7
+
+var wantOne = wantSQL(1)
+
+func wantArgs(now time.Time, l Lane) []any {
 	due := l.Due
 	if due.IsZero() {
 		due = now
 	}
-	_, err := tx.Exec(`INSERT INTO lanes (kind, key, scope, priority, wanted, due_at, since, cause)
-		VALUES ($1, $2, $3, $4, 1, $5, $6, $7)
+	return []any{l.Kind, l.Key, l.Scope, l.Priority, store.Micros(due), store.Micros(now), l.Cause}
+}
+
+// wantSQL is the statement that wants n lanes; none may be there twice.
+func wantSQL(n int) string {
+	var rows strings.Builder
+	for i := range n {
+		if i > 0 {
+			rows.WriteString(", ")
+		}
+		at := func(j int) string { return "$" + strconv.Itoa(i*wantWidth+j) }
+		rows.WriteString("(" + at(1) + ", " + at(2) + ", " + at(3) + ", " + at(4) + ", 1, " + at(5) + ", " + at(6) + ", " + at(7) + ")")
+	}
+	return `INSERT INTO lanes (kind, key, scope, priority, wanted, due_at, since, cause) VALUES ` + rows.String() + `
 		ON CONFLICT (kind, key) DO UPDATE SET
 			wanted = lanes.wanted + 1,
 			scope = excluded.scope,
 			priority = CASE WHEN lanes.wanted > lanes.synced AND lanes.priority < excluded.priority THEN lanes.priority ELSE excluded.priority END,
 			due_at = CASE WHEN lanes.wanted > lanes.synced AND NOT lanes.parked AND lanes.due_at < excluded.due_at THEN lanes.due_at ELSE excluded.due_at END,
 			since = CASE WHEN lanes.wanted > lanes.synced THEN lanes.since ELSE excluded.since END,
-			cause = excluded.cause, attempts = 0, parked = FALSE, reason = ''`,
-		l.Kind, l.Key, l.Scope, l.Priority, store.Micros(due), store.Micros(now), l.Cause)
-	if err != nil {
-		return fmt.Errorf("work: want %s %s: %w", l.Kind, l.Key, err)
-	}
-	tx.Wake(Topic)
-	return nil
+			cause = excluded.cause, attempts = 0, parked = FALSE, reason = ''`
 }
 
 // Retry makes a waiting or parked lane due now. It reports whether there was one.
@@ -166,6 +202,17 @@ func scopes(tx *store.Tx, kind string) ([]string, error) {
 			SELECT (SELECT min(scope) FROM lanes WHERE kind = $1 AND scope > s.scope AND wanted > synced AND NOT parked)
 			FROM s WHERE s.scope IS NOT NULL
 		) SELECT scope FROM s WHERE scope IS NOT NULL`, kind)
+}
+
+// anyDue reports whether a scope has a lane that can be claimed.
+func anyDue(tx *store.Tx, now time.Time, kind, scope string) (bool, error) {
+	_, err := store.One(tx, store.Scalar[int], `SELECT 1 FROM lanes
+		WHERE kind = $1 AND scope = $2 AND wanted > synced AND NOT parked AND due_at <= $3 AND leased_until <= $3 LIMIT 1`,
+		kind, scope, store.Micros(now))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // nextDue returns when the next lane that isn't due yet will be; the zero time if there is none.

@@ -51,6 +51,7 @@ const (
 	heartbeat = time.Second
 	poll      = time.Second
 	grace     = 10 * time.Second
+	gather    = 3 * time.Millisecond
 )
 
 // NewPool returns a pool that runs lanes of db.
@@ -154,12 +155,17 @@ func (p *Pool) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		for _, k := range p.kinds {
-			if err := p.fill(ctx, handlers, k, &wg); err != nil && ctx.Err() == nil {
-				p.log.Error("work could not be claimed", "kind", k.name, "error", err)
-			}
+		next, err := p.pass(ctx, handlers, &wg)
+		if err != nil && ctx.Err() == nil {
+			p.log.Error("work could not be claimed", "error", err)
 		}
-		timer.Reset(p.pause(ctx))
+		timer.Reset(p.pause(next))
+		// While much goes on, every end of a run and every wish is a wake-up: take several with
+		// each pass.
+		select {
+		case <-ctx.Done():
+		case <-time.After(gather):
+		}
 	}
 	done := make(chan struct{})
 	go func() {
@@ -177,14 +183,10 @@ func (p *Pool) Run(ctx context.Context) error {
 
 // pause is how long to wait for a wake-up: until the next lane is due or a hold ends, at most
 // about poll, since a wake-up may be lost and other processes write too.
-func (p *Pool) pause(ctx context.Context) time.Duration {
+func (p *Pool) pause(next time.Time) time.Duration {
 	d := poll/2 + rand.N(poll)
 	now := p.now()
-	var next time.Time
-	if err := p.db.View(ctx, func(tx *store.Tx) (err error) {
-		next, err = nextDue(tx, now)
-		return err
-	}); err == nil && !next.IsZero() {
+	if !next.IsZero() {
 		d = min(d, next.Sub(now)+time.Millisecond)
 	}
 	p.mu.Lock()
@@ -194,25 +196,60 @@ func (p *Pool) pause(ctx context.Context) time.Duration {
 			d = min(d, wait+time.Millisecond)
 		}
 	}
-	return d
+	return max(d, 0)
 }
 
-// fill claims as many due lanes as there are free workers and starts them.
-func (p *Pool) fill(ctx, handlers context.Context, k *kind, wg *sync.WaitGroup) error {
+// pass looks once for due lanes of all kinds and starts them. It returns when the next lane
+// that isn't due yet will be; the zero time if there is none.
+func (p *Pool) pass(ctx, handlers context.Context, wg *sync.WaitGroup) (next time.Time, err error) {
+	now := p.now()
+	waiting := map[*kind][]string{}
+	err = p.db.View(ctx, func(tx *store.Tx) error {
+		clear(waiting)
+		for _, k := range p.kinds {
+			p.mu.Lock()
+			free := k.opts.Workers - k.running
+			p.mu.Unlock()
+			// A claim is a transaction: take several lanes with each, and not one whenever a
+			// worker ends.
+			if free < max(1, k.opts.Workers/4) {
+				continue
+			}
+			all, err := scopes(tx, k.name)
+			if err != nil {
+				return err
+			}
+			for _, scope := range all {
+				// What isn't due, or runs, is no reason for a transaction.
+				due, err := anyDue(tx, now, k.name, scope)
+				if err != nil {
+					return err
+				}
+				if due {
+					waiting[k] = append(waiting[k], scope)
+				}
+			}
+		}
+		var err error
+		next, err = nextDue(tx, now)
+		return err
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, k := range p.kinds {
+		if len(waiting[k]) > 0 {
+			err = errors.Join(err, p.fill(ctx, handlers, k, waiting[k], wg))
+		}
+	}
+	return next, err
+}
+
+// fill claims as many due lanes of the waiting scopes as there are free workers, and starts them.
+func (p *Pool) fill(ctx, handlers context.Context, k *kind, waiting []string, wg *sync.WaitGroup) error {
 	p.mu.Lock()
 	free := k.opts.Workers - k.running
 	p.mu.Unlock()
-	// A claim is a transaction: take several lanes with each, and not one whenever a worker ends.
-	if free < max(1, k.opts.Workers/4) {
-		return nil
-	}
-	var waiting []string
-	if err := p.db.View(ctx, func(tx *store.Tx) (err error) {
-		waiting, err = scopes(tx, k.name)
-		return err
-	}); err != nil {
-		return err
-	}
 	// No scope is always served first.
 	rand.Shuffle(len(waiting), func(i, j int) { waiting[i], waiting[j] = waiting[j], waiting[i] })
 	for i, scope := range waiting {

@@ -67,6 +67,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func TestManyWishesBecomeOneRun(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		for range 10 {
 			want(t, db, work.Lane{Kind: "k", Key: "a"})
@@ -83,6 +84,7 @@ func TestManyWishesBecomeOneRun(t *testing.T) {
 }
 
 func TestWishDuringARunRunsOnceMore(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		want(t, db, work.Lane{Kind: "k", Key: "a"})
 		var runs atomic.Int64
@@ -103,6 +105,7 @@ func TestWishDuringARunRunsOnceMore(t *testing.T) {
 }
 
 func TestLostLeaseMarksNothingDone(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		want(t, db, work.Lane{Kind: "k", Key: "a", Scope: "s"})
 		result := make(chan error, 1)
@@ -137,6 +140,7 @@ func TestLostLeaseMarksNothingDone(t *testing.T) {
 }
 
 func TestDeadWorkersLaneIsTakenOver(t *testing.T) {
+	t.Parallel()
 	storetest.Two(t, func(t *testing.T, a, b *store.DB) {
 		want(t, a, work.Lane{Kind: "k", Key: "a"})
 		// The first worker leases the lane and dies: nothing extends the lease.
@@ -161,6 +165,7 @@ func TestDeadWorkersLaneIsTakenOver(t *testing.T) {
 }
 
 func TestLongRunKeepsItsLease(t *testing.T) {
+	t.Parallel()
 	storetest.Two(t, func(t *testing.T, a, b *store.DB) {
 		var runs atomic.Int64
 		release := make(chan struct{})
@@ -180,6 +185,7 @@ func TestLongRunKeepsItsLease(t *testing.T) {
 }
 
 func TestRetryParkHold(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		var mu sync.Mutex
 		attempts := map[string]int{}
@@ -232,6 +238,7 @@ func TestRetryParkHold(t *testing.T) {
 }
 
 func TestScopesShareAndPrioritiesOrder(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		for i := range 20 {
 			want(t, db, work.Lane{Kind: "k", Key: "busy" + strconv.Itoa(i), Scope: "busy", Priority: 5})
@@ -264,6 +271,7 @@ func TestScopesShareAndPrioritiesOrder(t *testing.T) {
 }
 
 func TestEveryRunsAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		var runs atomic.Int64
 		stop := start(t, db, func(p *work.Pool) {
@@ -275,6 +283,7 @@ func TestEveryRunsAgainAndAgain(t *testing.T) {
 }
 
 func TestCountScope(t *testing.T) {
+	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		want(t, db, work.Lane{Kind: "k", Key: "a", Scope: "s"})
 		want(t, db, work.Lane{Kind: "k", Key: "b", Scope: "s"})
