@@ -17,6 +17,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -60,6 +61,8 @@ type API struct {
 	huma huma.API
 	// document is /api/openapi.json.
 	document []byte
+	// tidied is when old answers were last forgotten, in seconds since 1970.
+	tidied atomic.Int64
 }
 
 // Prefix begins the path of every operation.

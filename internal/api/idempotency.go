@@ -99,6 +99,18 @@ func (a *API) once(w http.ResponseWriter, r *http.Request, by access.Actor, secr
 		a.Logger.Error("the answer to a request with an idempotency key can't be kept", "request_id", requestOf(r.Context()).id, "error", err)
 	}
 	rec.copyTo(w)
+	a.tidy(context.WithoutCancel(r.Context()))
+}
+
+// tidy forgets old answers, at most once an hour.
+func (a *API) tidy(ctx context.Context) {
+	now, last := a.Now().Unix(), a.tidied.Load()
+	if now-last < int64(time.Hour/time.Second) || !a.tidied.CompareAndSwap(last, now) {
+		return
+	}
+	if err := a.prune(ctx); err != nil {
+		a.Logger.Warn("old answers to requests with idempotency keys can't be removed", "error", err)
+	}
 }
 
 func plainKey(key string) bool {
@@ -194,8 +206,8 @@ func (a *API) forget(ctx context.Context, by access.Actor, key string) error {
 	})
 }
 
-// Prune forgets answers that are older than a day. Call it now and then.
-func (a *API) Prune(ctx context.Context) error {
+// prune forgets answers that are older than a day.
+func (a *API) prune(ctx context.Context) error {
 	return a.DB.Update(ctx, func(tx *store.Tx) error {
 		_, err := tx.Exec(`DELETE FROM idempotency_keys WHERE created_at < $1`, store.Micros(a.Now().Add(-answersKept)))
 		return err

@@ -323,7 +323,11 @@ func (d *Directory) join(tx *store.Tx, by access.Actor, g Group, users []UserID)
 		if err != nil {
 			return 0, err
 		}
-		if err := insertMembers(tx, d.moment(), g.ID, named2ids(missing)); err != nil {
+		joins := make([]membership, len(missing))
+		for i, m := range missing {
+			joins[i] = membership{g.ID, m.id}
+		}
+		if err := insertMemberships(tx, d.moment(), joins); err != nil {
 			return 0, err
 		}
 		joined = append(joined, missing...)

@@ -122,12 +122,18 @@ func groupsByID(tx *store.Tx, ids []GroupID) ([]Group, error) {
 // before it, so that one statement of thousands costs far more than many of a hundred.
 const listed = 150
 
-// insertMembers makes people members of a group; they are not in it yet.
-func insertMembers(tx *store.Tx, now time.Time, id GroupID, users []UserID) error {
-	for part := range slices.Chunk(users, listed/3) {
+// membership is one person in one group.
+type membership struct {
+	group GroupID
+	user  UserID
+}
+
+// insertMemberships writes memberships that aren't there yet.
+func insertMemberships(tx *store.Tx, now time.Time, all []membership) error {
+	for part := range slices.Chunk(all, listed/3) {
 		args := make([]any, 0, 3*len(part))
-		for _, u := range part {
-			args = append(args, string(id), string(u), store.Micros(now))
+		for _, m := range part {
+			args = append(args, string(m.group), string(m.user), store.Micros(now))
 		}
 		if _, err := tx.Exec(`INSERT INTO memberships (group_id, user_id, added_at) VALUES `+values(len(part), 3), args...); err != nil {
 			return err

@@ -700,7 +700,8 @@ func (m *importer) chunk(tx *store.Tx, from, to int) error {
 		return err
 	}
 	var fresh []User
-	joins := map[GroupID][]UserID{}
+	var joins []membership
+	filled := map[GroupID]bool{}
 	for _, dec := range decisions {
 		if dec.row.result.Outcome == RowCreated {
 			fresh = append(fresh, dec.user)
@@ -708,18 +709,17 @@ func (m *importer) chunk(tx *store.Tx, from, to int) error {
 			return err
 		}
 		for _, g := range dec.joins {
-			joins[g.ID] = append(joins[g.ID], dec.user.ID)
+			joins = append(joins, membership{g.ID, dec.user.ID})
+			filled[g.ID] = true
 		}
 	}
 	if err := insertUsers(tx, fresh); err != nil {
 		return err
 	}
-	touched := slices.Sorted(maps.Keys(joins))
-	for _, id := range touched {
-		if err := insertMembers(tx, now, id, joins[id]); err != nil {
-			return err
-		}
+	if err := insertMemberships(tx, now, joins); err != nil {
+		return err
 	}
+	touched := slices.Sorted(maps.Keys(filled))
 	events := make([]audit.Event, len(decisions))
 	for i, dec := range decisions {
 		events[i] = audit.Event{

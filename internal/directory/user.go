@@ -204,10 +204,12 @@ func (d *Directory) CreateUserIn(tx *store.Tx, by access.Actor, n NewUser) (User
 	if err := insertUsers(tx, []User{u}); err != nil {
 		return User{}, err
 	}
-	for _, g := range groups {
-		if err := insertMembers(tx, now, g.ID, []UserID{u.ID}); err != nil {
-			return User{}, err
-		}
+	joins := make([]membership, len(groups))
+	for i, g := range groups {
+		joins[i] = membership{g.ID, u.ID}
+	}
+	if err := insertMemberships(tx, now, joins); err != nil {
+		return User{}, err
 	}
 	cause, err := audit.Record(tx, now, created(by, u, groups))
 	if err != nil {

@@ -216,6 +216,25 @@ func FindByLogin(tx *store.Tx, login string) (User, error) {
 	return u, noSuchUser(err)
 }
 
+// GetUsers returns those of the people who exist, by id. Up to some hundred are read at once.
+func GetUsers(tx *store.Tx, ids []UserID) (map[UserID]User, error) {
+	out := make(map[UserID]User, len(ids))
+	if len(ids) == 0 {
+		return out, nil
+	}
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = string(id)
+	}
+	for u, err := range store.Each(tx, scanUser, `SELECT `+userColumns+` FROM users WHERE id IN (`+store.Placeholders(1, len(ids))+`)`, args...) {
+		if err != nil {
+			return nil, err
+		}
+		out[u.ID] = u
+	}
+	return out, nil
+}
+
 // SetPasswordStatus notes how it stands with a person's password. The caller records the event.
 func SetPasswordStatus(tx *store.Tx, now time.Time, id UserID, st PasswordStatus) error {
 	if st != PasswordPending && st != PasswordCurrent && st != PasswordExpired {
