@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/scim"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/web"
 )
@@ -337,6 +339,8 @@ type eventView struct {
 	Changes     web.Diff
 	Facts       web.Facts
 	Blocks      []web.CodeBlock
+	// Fix leads to where something can be done about it; without a label there is nothing to do.
+	Fix web.Button
 }
 
 func (c *Console) event(w http.ResponseWriter, r *request) error {
@@ -384,7 +388,51 @@ func (c *Console) eventView(r *request, e audit.Event) (eventView, error) {
 		v.Changes = append(v.Changes, web.Change{Name: x.Attribute, Old: shownValue(x.Old), New: shownValue(x.New)})
 	}
 	v.Facts, v.Blocks = detailParts(e.Detail)
+	v.Fix = provisioningFix(e)
 	return v, nil
+}
+
+// provisioningFix leads from something that couldn't be sent to where it can be tried again.
+func provisioningFix(e audit.Event) web.Button {
+	if e.Outcome == audit.Success || e.ApplicationID == "" || e.Object.ID == "" || !strings.HasSuffix(string(e.Type), "provision") {
+		return web.Button{}
+	}
+	kind := "people"
+	if e.Object.Kind == audit.KindGroup {
+		kind = "groups"
+	}
+	return web.Button{Label: "How it stands now", Icon: "list-checks", Href: appPath(app.ID(e.ApplicationID), "provisioning", kind, e.Object.ID)}
+}
+
+// exchangeParts is one request to a target and its answer.
+func exchangeParts(detail any) (web.Facts, []web.CodeBlock) {
+	var x scim.Exchange
+	raw, err := json.Marshal(detail)
+	if err != nil || json.Unmarshal(raw, &x) != nil || x.Method == "" {
+		return nil, nil
+	}
+	answer := "none came"
+	if x.Status != 0 {
+		answer = strings.TrimSpace(fmt.Sprintf("%d %s", x.Status, http.StatusText(x.Status)))
+	}
+	facts := web.Facts{
+		{Term: "Request", Value: web.Code(x.Method + " " + x.URL)},
+		{Term: "Answer", Value: web.Text(fmt.Sprintf("%s, after %s", answer, x.Duration.Round(100*time.Microsecond)))},
+	}
+	for _, name := range slices.Sorted(maps.Keys(x.Header)) {
+		facts = append(facts, web.Fact{Term: name, Value: web.Code(x.Header[name])})
+	}
+	var blocks []web.CodeBlock
+	for _, b := range []web.CodeBlock{{Label: "What was sent", Text: x.RequestBody}, {Label: "What came back", Text: x.ResponseBody}} {
+		if b.Text == "" {
+			continue
+		}
+		if pretty, ok := prettyJSON(b.Text); ok {
+			b.Text = pretty
+		}
+		blocks = append(blocks, b)
+	}
+	return facts, blocks
 }
 
 // detailParts splits what else is known of an event: short values are facts, requests and
@@ -396,15 +444,12 @@ func detailParts(detail map[string]any) (web.Facts, []web.CodeBlock) {
 	for name := range detail {
 		names = append(names, name)
 	}
-	order := []string{"request", "requestBody", "answer", "response", "body"} // as the conversation went
-	slices.SortFunc(names, func(a, b string) int {
-		ia, ib := slices.Index(order, a), slices.Index(order, b)
-		if ia != ib {
-			return ia - ib
-		}
-		return strings.Compare(a, b)
-	})
+	slices.Sort(names)
 	for _, name := range names {
+		if f, b := exchangeParts(detail[name]); f != nil {
+			facts, blocks = append(facts, f...), append(blocks, b...)
+			continue
+		}
 		text, long := detailText(detail[name])
 		if text == "" {
 			continue

@@ -71,9 +71,9 @@ func (t textField) field(f web.Form) web.Field {
 	return f.Field(t.Name, t.Label).Hint(t.Help).Example(t.Example).Completes("off")
 }
 
-// Custom attributes are rows of a form: what there is by key, and empty rows for more.
+// Custom attributes are rows of a form: what there is by key, and an empty row for one more.
 const (
-	customRows = 2
+	customRows = 1
 	kindText   = "text"
 	kindNumber = "number"
 	kindBool   = "bool"
@@ -301,8 +301,8 @@ func primary(form url.Values, name string, n int) (int, bool) {
 	return at, at < n
 }
 
-// renamed gives field errors the names of a form's fields.
-func renamed(err error, names map[string]string) error {
+// withFieldNames gives field errors the names of a form's fields.
+func withFieldNames(err error, names map[string]string) error {
 	p, ok := errors.AsType[*problem.Error](err)
 	if !ok || len(p.Fields) == 0 {
 		return err

@@ -332,7 +332,7 @@ func attributeInputs(f web.Form, phones, addresses int, custom []customField) te
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
-						templ_7745c5c3_Err = web.TextField(f.Field(indexed("addresses", i)+".country", "Country").Hint("Two letters, such as DE.").Limit(2).Completes("off")).Render(ctx, templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = web.TextField(f.Field(indexed("addresses", i)+".country", "Country").Example("Two letters, such as DE").Limit(2).Completes("off")).Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
@@ -385,6 +385,10 @@ func attributeInputs(f web.Form, phones, addresses int, custom []customField) te
 				}()
 			}
 			ctx = templ.InitializeContext(ctx)
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 11, "<p class=\"help\">An empty value removes the attribute.</p>")
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
 			templ_7745c5c3_Err = customInputs(f, "custom.", custom).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -426,7 +430,7 @@ func customInputs(f web.Form, prefix string, custom []customField) templ.Compone
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 11, " ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, " ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -442,7 +446,7 @@ func customInputs(f web.Form, prefix string, custom []customField) templ.Compone
 					return templ_7745c5c3_Err
 				}
 			default:
-				templ_7745c5c3_Err = web.TextField(f.Field(prefix+c.Key, c.Key).Hint("Empty removes it.").Completes("off")).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = web.TextField(f.Field(prefix+c.Key, c.Key).Completes("off")).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -465,7 +469,7 @@ func customInputs(f web.Form, prefix string, custom []customField) templ.Compone
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, " ")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, " ")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -479,7 +483,7 @@ func customInputs(f web.Form, prefix string, custom []customField) templ.Compone
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, " ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 14, " ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

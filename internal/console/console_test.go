@@ -35,6 +35,21 @@ var system = access.SystemActor("seed")
 
 const password = keys.Secret("quiet lantern over nine rivers")
 
+// material makes one signing pair and gives it to every application: making them takes long.
+func material(commonName string, now time.Time) (keys.Material, error) {
+	return oncePair(commonName, now)
+}
+
+var oncePair = func() func(string, time.Time) (keys.Material, error) {
+	var once sync.Once
+	var m keys.Material
+	var err error
+	return func(commonName string, now time.Time) (keys.Material, error) {
+		once.Do(func() { m, err = keys.GenerateMaterial(commonName, now) })
+		return m, err
+	}
+}()
+
 // site is a console over a real database, with a person for each role, two groups, and two
 // applications: one with sign-on and provisioning, one bookmark.
 type site struct {
@@ -65,7 +80,7 @@ func newSite(t testing.TB) *site {
 	s.must(err)
 	log := slog.New(slog.DiscardHandler)
 	s.directory = directory.New(s.db, time.Now)
-	s.apps = app.New(app.Config{DB: s.db, Catalog: cat, Pairs: keys.NewPairs(sealer, time.Now), Sealer: sealer, PublicURL: "http://latchkey.test", Now: time.Now})
+	s.apps = app.New(app.Config{DB: s.db, Catalog: cat, Pairs: keys.NewPairs(sealer, time.Now), Sealer: sealer, PublicURL: "http://latchkey.test", Now: time.Now, Generate: material})
 	s.authn, err = authn.New(authn.Config{DB: s.db, Directory: s.directory, Now: time.Now, Argon2: authn.Argon2{Memory: 64, Passes: 1, Threads: 1}})
 	s.must(err)
 	s.pool = work.NewPool(s.db, log, time.Now)

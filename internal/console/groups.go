@@ -285,7 +285,7 @@ func (c *Console) addMembers(w http.ResponseWriter, r *request) error {
 	}
 	n, err := c.Directory.AddMembers(r.Context(), r.By, id, users)
 	if problem.Is(err, problem.Invalid) {
-		form, _ := web.PostedForm(r.Request).Fail(renamed(err, map[string]string{"users": "user", "members": "user"}))
+		form, _ := web.PostedForm(r.Request).Fail(withFieldNames(err, map[string]string{"users": "user", "members": "user"}))
 		return c.renderGroup(w, r, web.Status(err), form)
 	}
 	if err != nil {

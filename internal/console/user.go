@@ -142,7 +142,7 @@ func (c *Console) saveUser(w http.ResponseWriter, r *request) error {
 	}
 	values := attributeValues(a)
 	values["manager"] = r.PostForm.Get("manager")
-	form, ok := web.NewForm(values).Fail(renamed(err, attributeNames()))
+	form, ok := web.NewForm(values).Fail(withFieldNames(err, attributeNames()))
 	if !ok {
 		return err
 	}

@@ -122,7 +122,7 @@ func (c *Console) createUser(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		values := attributeValues(n.Attributes)
 		values["manager"], values["state"], values["role"] = r.PostForm.Get("manager"), r.PostForm.Get("state"), r.PostForm.Get("role")
-		form, ok := web.NewForm(values).Fail(renamed(err, attributeNames()))
+		form, ok := web.NewForm(values).Fail(withFieldNames(err, attributeNames()))
 		if !ok {
 			return err
 		}
