@@ -172,8 +172,8 @@ func (c *Console) frame(w http.ResponseWriter, r *request, a app.Application, ta
 	}
 	f.Page = c.page(w, r, "applications", a.Label)
 	f.Subtitle = f.Con.Name
-	if f.Con.Generic && f.Con.Name == a.Label {
-		f.Subtitle = ""
+	if f.Con.Name == a.Label {
+		f.Subtitle = a.Description
 	}
 	f.Logo = web.AppLogo{Name: a.Label, Color: a.Colour, ImageURL: f.logoURL(), Large: true}
 	f.Badge = f.badges()
@@ -277,7 +277,7 @@ func (f appFrame) tabs(active string) []web.Tab {
 		if level := web.Level(f.Provisioning.Level); level == web.Warn || level == web.Danger {
 			t.Level = level
 		}
-		if level, _ := f.tokenState(); level == web.Warn || level == web.Danger {
+		if level, _ := f.tokenState(); level == web.Danger || level == web.Warn && t.Level != web.Danger {
 			t.Level = level
 		}
 		list = append(list, t)

@@ -127,7 +127,7 @@ func (c *Console) bindGroups(w http.ResponseWriter, r *request) error {
 	}
 	ids := r.PostForm["group"]
 	if len(ids) == 0 {
-		err := problem.InvalidField("group", "Choose at least one group.")
+		err := problem.New(problem.Invalid, "Choose at least one group.")
 		form, _ := web.PostedForm(r.Request).Fail(err)
 		return c.renderGroups(w, r, web.Status(err), f, form)
 	}

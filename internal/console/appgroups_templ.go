@@ -136,7 +136,7 @@ func appGroupsView(p appGroupsPage) templ.Component {
 							return templ_7745c5c3_Err
 						}
 						templ_7745c5c3_Err = web.Picker{
-							Name: "group", Label: "Groups", Error: p.Form.Error("group"), Source: p.path("groups", "options"),
+							Name: "group", Label: "Groups", Source: p.path("groups", "options"),
 							Placeholder: "Name of a group", Options: p.Offered,
 						}.Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {

@@ -287,7 +287,10 @@ func setUpText(todo int) string {
 	if todo == 0 {
 		return "All done."
 	}
-	return count(todo, "step is", "steps are") + " left. They can be done in any order, this one is the shortest."
+	if todo == 1 {
+		return "One step is left."
+	}
+	return count(todo, "step is", "steps are") + " left. Any order works; this one is the shortest."
 }
 
 func yesNo(b bool) string {
@@ -458,7 +461,7 @@ func confirmCard(p confirmPage) templ.Component {
 				var templ_7745c5c3_Var16 string
 				templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(p.Intro)
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `appoverview.templ`, Line: 126, Col: 30}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `appoverview.templ`, Line: 129, Col: 30}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var16))
 				if templ_7745c5c3_Err != nil {

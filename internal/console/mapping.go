@@ -540,19 +540,19 @@ func (c *Console) saveMappingRow(w http.ResponseWriter, r *request) error {
 	}
 	if preview {
 		if err := c.try(&p, o, target); err != nil {
-			return fail(rowProblem(err, source))
+			return fail(p.rowProblem(err, source))
 		}
 		p.Form = web.PostedForm(r.Request)
 		return web.Render(w, r.Request, http.StatusOK, mappingRowView(p))
 	}
 	if err := c.saveOverride(r, p.App.ID, p.Facts.Side, func(now catalog.MappingOverride) catalog.MappingOverride { return p.withRow(r, now, source) }); err != nil {
-		return fail(rowProblem(err, source))
+		return fail(p.rowProblem(err, source))
 	}
 	return done(w, r, p.path("mappings")+"#"+string(p.Facts.Side), mappingSaved(p.App, p.Facts.Side))
 }
 
 // rowProblem puts what is wrong with a mapping to the fields of the one row that was edited.
-func rowProblem(err error, s catalog.Source) error {
+func (p mappingRowPage) rowProblem(err error, s catalog.Source) error {
 	if !problem.Is(err, problem.Invalid) {
 		return err
 	}
@@ -573,7 +573,10 @@ func rowProblem(err error, s catalog.Source) error {
 			name = "required"
 		case strings.HasSuffix(x.Name, ".enabled"):
 			name = "excluded"
-		case strings.HasSuffix(x.Name, ".format"):
+			if p.Row.Required {
+				name = "required" // the other isn't shown
+			}
+		case strings.HasSuffix(x.Name, ".format") && len(p.Facts.Formats) > 1:
 			name = "format"
 		}
 		f.Add(name, "%s", x.Detail)

@@ -357,8 +357,11 @@ func (c *Console) testProvisioning(w http.ResponseWriter, r *request) error {
 	return web.Render(w, r.Request, http.StatusOK, provisioningView(p))
 }
 
-// engineAct answers a button that needs no more words.
+// engineAct answers a button that needs no more words, for those who may change applications.
 func (c *Console) engineAct(w http.ResponseWriter, r *request, message string, act func(app.ID) error) error {
+	if err := mayManage(r); err != nil {
+		return err
+	}
 	id := app.ID(r.PathValue("id"))
 	if err := act(id); err != nil {
 		if problem.Is(err, problem.Conflict) || problem.Is(err, problem.Invalid) {

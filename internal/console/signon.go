@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -291,10 +292,26 @@ func (c *Console) saveSigning(w http.ResponseWriter, r *request) error {
 		set(&posted)
 		kept := *p
 		kept.fill(posted)
-		form, ok := kept.Signing.Fail(err)
+		form, ok := kept.Signing.Fail(inputNamed(err, "signAssertion", "sign"))
 		p.Signing, p.SPCertificates = form, kept.SPCertificates
 		return ok
 	})
+}
+
+// inputNamed gives a field's error to the input that stands for it.
+func inputNamed(err error, field, input string) error {
+	p, ok := errors.AsType[*problem.Error](err)
+	if !ok {
+		return err
+	}
+	out := *p
+	out.Fields = slices.Clone(p.Fields)
+	for i := range out.Fields {
+		if out.Fields[i].Name == field {
+			out.Fields[i].Name = input
+		}
+	}
+	return &out
 }
 
 func (c *Console) activateSignOn(w http.ResponseWriter, r *request) error {
