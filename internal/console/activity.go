@@ -276,7 +276,7 @@ func (c *Console) activity(w http.ResponseWriter, r *request) error {
 	if qerr != nil {
 		v.More, _ = v.More.Fail(qerr)
 	}
-	v.Chips = c.activityChips(r, query)
+	v.Chips = activityChips(r, query, list.Items)
 	if len(q) > 0 {
 		v.Filter.Clear = activityPath
 	}
@@ -299,21 +299,28 @@ func (c *Console) activity(w http.ResponseWriter, r *request) error {
 	return web.Render(w, r.Request, status, activityPage(p, v))
 }
 
-// activityChips names the filters that links set.
-func (c *Console) activityChips(r *request, q audit.Query) []chip {
+// activityChips names the filters that links set, with names as far as the events found tell them.
+func activityChips(r *request, q audit.Query, events []audit.Event) []chip {
 	var list []chip
 	add := func(param, text string) {
 		list = append(list, chip{Text: text, Off: without(r, param)})
 	}
 	if q.Object.Kind != "" {
-		text := "about one " + strings.ToLower(objectKind(q.Object.Kind))
-		if q.Object.ID == "" {
-			text = "about a " + strings.ToLower(objectKind(q.Object.Kind))
+		switch kind := objectKind(q.Object.Kind); {
+		case q.Object.ID == "":
+			add("object", "of the kind “"+kind+"”")
+		case len(events) > 0 && events[0].Object.Name != "":
+			add("object", "about "+events[0].Object.Name)
+		default:
+			add("object", "about one "+strings.ToLower(kind))
 		}
-		add("object", text)
 	}
 	if q.ActorID != "" {
-		add("actor", "done by one person or key")
+		who := "one person or key"
+		if len(events) > 0 {
+			who = actorName(events[0].Actor)
+		}
+		add("actor", "done by "+who)
 	}
 	if q.Cause != "" {
 		add("cause", "that followed from one event")

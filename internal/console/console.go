@@ -88,6 +88,7 @@ func (c *Console) Routes(mux *http.ServeMux) {
 		handler handler
 	}{
 		{"GET " + root, c.home},
+		{"GET " + searchPath, c.search},
 
 		{"GET " + usersPath, c.users},
 		{"GET " + usersPath + "/new", c.newUser},
@@ -267,7 +268,7 @@ func (c *Console) page(w http.ResponseWriter, r *request, nav, title string) web
 	p.Organization.Name = org.Name
 	if r.By.Role != access.None {
 		p.Person = &web.Person{Name: r.Session.User.Name(), Email: r.Session.User.Email, Role: roleName(r.By.Role)}
-		p.Search = root + "/users"
+		p.Search = searchPath
 		p.Switch = &web.Crumb{Label: "My applications", Href: "/"}
 	}
 	return p

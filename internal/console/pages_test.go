@@ -12,6 +12,7 @@ func TestPages(t *testing.T) {
 		"/console", "/console/users", "/console/users?q=exam&state=active", "/console/users?q=nobody-at-all", "/console/users?role=owner",
 		"/console/groups", "/console/groups?q=zzz", "/console/policy", "/console/activity", "/console/activity?type=@signin&outcome=success",
 		"/console/activity?object=user:" + string(s.people["bob"].ID) + "&from=2020-01-01&to=2099-01-01&correlation=x&actor=y&cause=z",
+		"/console/search", "/console/search?q=e", "/console/search?q=no-such-thing",
 		"/console/settings", "/console/settings/administrators", "/console/settings/about",
 	}
 	for name := range s.people {

@@ -162,7 +162,7 @@ func (c *Console) suspendUser(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return done(w, r, userPath(u.ID), u.Name()+" is suspended. Sessions have ended, and accounts at applications are being deactivated.")
+	return done(w, r, userPath(u.ID), u.Name()+" is suspended. Their sessions have ended; accounts at applications follow where provisioning is on.")
 }
 
 func (c *Console) unsuspendUser(w http.ResponseWriter, r *request) error {

@@ -29,6 +29,14 @@ func TestUserList(t *testing.T) {
 	s.get("reader", "/console/users?cursor=broken").status(http.StatusUnprocessableEntity)
 }
 
+func TestSearch(t *testing.T) {
+	s := newSite(t)
+	s.person("ninth", "Emmy", "Noether", directory.Active, access.None)
+	s.get("reader", "/console/search?q=e").page().has("Bob Example", "Engineering", "Atlassian Cloud", `href="/console/users?q=e"`)
+	s.get("reader", "/console/search?q=bob").goes(s.userPath("bob"))
+	s.get("reader", "/console/search?q=zzz").page().has("Nothing matches", "/console/activity?q=zzz")
+}
+
 func TestUserListPages(t *testing.T) {
 	s := newSite(t)
 	for i := range 120 {
