@@ -9,7 +9,7 @@ import (
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	options.FlagsLast = true
 	if selected := ctx.Selected(); selected != nil {
-		switch selected.Path() {
+		switch selected.FullPath() {
 		case "latchkey serve", "latchkey config", "latchkey demo":
 			return kong.DefaultHelpPrinter(options, ctx)
 		}

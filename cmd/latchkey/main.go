@@ -62,20 +62,29 @@ type commands struct {
 	directoryCommands
 }
 
-func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) (code int) {
-	var c commands
-	exited := -1
-	parser, err := kong.New(&c,
+// newParser describes the command line. args are looked through for the configuration file.
+func newParser(c *commands, args []string, out, errw io.Writer, exit func(int)) (*kong.Kong, error) {
+	return kong.New(c,
 		kong.Name("latchkey"),
 		kong.Description("Latchkey: sign in once, and let every account be true."),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Writers(out, errw),
-		kong.Exit(func(code int) { exited = code; panic(errExit) }),
+		kong.Exit(exit),
 		kong.Resolvers(&fileResolver{path: func() string { return configPath(args) }}),
 		kong.Vars{"version": "latchkey " + fullVersion()},
 		kong.Help(printHelp),
 	)
+}
+
+func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) (code int) {
+	if len(args) == 1 && args[0] == "--version" { // scripts ask often: no need to read the flags' declarations
+		fmt.Fprintln(out, "latchkey", fullVersion())
+		return exitOK
+	}
+	var c commands
+	exited := -1
+	parser, err := newParser(&c, args, out, errw, func(code int) { exited = code; panic(errExit) })
 	if err != nil {
 		fmt.Fprintln(errw, "latchkey:", err)
 		return exitFailed
@@ -94,8 +103,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	k, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintln(errw, "latchkey:", err)
-		if _, ok := errors.AsType[*kong.ParseError](err); ok {
-			fmt.Fprintln(errw, "Run `latchkey --help` for the commands and flags.")
+		if e, ok := errors.AsType[*kong.ParseError](err); ok {
+			fmt.Fprintf(errw, "Run `%s --help` for the commands and flags.\n", reached(e.Context))
 		}
 		return exitUsage
 	}
@@ -105,6 +114,20 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		return report(errw, err)
 	}
 	return exitOK
+}
+
+// reached is the command that was understood before the arguments went wrong.
+func reached(k *kong.Context) string {
+	name := "latchkey"
+	if k == nil {
+		return name
+	}
+	for _, p := range k.Path {
+		if p.Command != nil {
+			name = p.Command.FullPath()
+		}
+	}
+	return name
 }
 
 var errExit = errors.New("exit")
