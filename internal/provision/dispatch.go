@@ -50,11 +50,15 @@ const settle = 250 * time.Millisecond
 // want asks for an object to be synchronized.
 func (e *Engine) want(tx *store.Tx, o object, priority int, cause string) error {
 	now := e.Now()
+	return work.Want(tx, now, o.lane(now, priority, cause))
+}
+
+func (o object) lane(now time.Time, priority int, cause string) work.Lane {
 	l := work.Lane{Kind: laneSync, Key: o.key(), Scope: string(o.app), Priority: priority, Cause: cause, Due: now}
-	if o.kind == scim.Group || priority == leaver {
+	if o.kind == scim.Group {
 		l.Due = now.Add(settle)
 	}
-	return work.Want(tx, now, l)
+	return l
 }
 
 func (e *Engine) wantSweep(tx *store.Tx, id app.ID, cause string) error {

@@ -36,7 +36,7 @@ type Config struct {
 	HTTP *http.Client
 	// Version is told to targets in the User-Agent.
 	Version string
-	// Workers is how many objects are synchronized at once on this replica; default 16.
+	// Workers is how many objects are synchronized at once on this replica; default 64.
 	Workers int
 	// Sweep is how often everything is compared with what is remembered; default 15 minutes.
 	Sweep time.Duration
@@ -69,13 +69,13 @@ const (
 // New returns an engine and registers its handlers on c.Pool.
 func New(c Config) *Engine {
 	if c.Workers <= 0 {
-		c.Workers = 16
+		c.Workers = 64
 	}
 	if c.Sweep <= 0 {
 		c.Sweep = 15 * time.Minute
 	}
 	e := &Engine{Config: c, targets: map[app.ID]*target{}}
-	c.Pool.Handle(laneSync, work.Options{Workers: c.Workers, PerScope: e.concurrency}, e.sync)
+	c.Pool.Handle(laneSync, work.Options{Workers: c.Workers, PerScope: e.window}, e.sync)
 	c.Pool.Handle(laneSweep, work.Options{Workers: 2}, e.sweep)
 	c.Pool.Handle(laneImport, work.Options{Workers: 2}, e.list)
 	c.Pool.Every(laneSweep, c.Sweep, e.sweepAll)
@@ -93,7 +93,9 @@ type target struct {
 	client    *scim.Client
 	abilities plan.Abilities
 	limiter   *rate.Limiter
-	loaded    time.Time
+	// slots holds a token for each request under way.
+	slots  chan struct{}
+	loaded time.Time
 
 	mu       sync.Mutex
 	failures int       // in a row, that concern the target as a whole
@@ -144,6 +146,9 @@ func (e *Engine) target(ctx context.Context, id app.ID) (*target, error) {
 		if known.limiter.Limit() == t.limiter.Limit() && known.limiter.Burst() == t.limiter.Burst() {
 			t.limiter = known.limiter
 		}
+		if cap(known.slots) == cap(t.slots) {
+			t.slots = known.slots
+		}
 	}
 	e.targets[id] = t
 	return t, nil
@@ -170,7 +175,7 @@ func (e *Engine) build(a app.Application, token keys.Secret) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("provision: %w", err)
 	}
-	t := &target{app: a, connector: con, limiter: rate.NewLimiter(rate.Inf, 1)}
+	t := &target{app: a, connector: con, limiter: rate.NewLimiter(rate.Inf, 1), slots: make(chan struct{}, atOnce(con, a.SCIM.SCIMSettings))}
 	if con.SCIM == nil {
 		return t, nil
 	}
@@ -239,10 +244,24 @@ func limiter(c catalog.RateFacts, s app.SCIMSettings) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), max(1, burst))
 }
 
-// concurrency is how many objects of an application are synchronized at once. It is asked by
-// the pool before each claim: paused and stopped applications get none, so that what waits
-// stays waiting.
-func (e *Engine) concurrency(scope string) int {
+// atOnce is how many requests may be under way at a target.
+func atOnce(con *catalog.Connector, s app.SCIMSettings) int {
+	switch {
+	case s.Concurrency > 0:
+		return s.Concurrency
+	case con.SCIM != nil && con.SCIM.Rate.Concurrency > 0:
+		return con.SCIM.Rate.Concurrency
+	}
+	return 4
+}
+
+// window is how many objects of an application are worked on at once. It is asked by the pool
+// before each claim: paused and stopped applications get none, so that what waits stays waiting.
+//
+// It is more than the number of requests under way, since an object spends much of its time with
+// the database, before and after its request; but no more than what is sent in a moment, since
+// who is most urgent is decided by the claim.
+func (e *Engine) window(scope string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	t, err := e.target(ctx, app.ID(scope))
@@ -250,15 +269,25 @@ func (e *Engine) concurrency(scope string) int {
 		// The handler deals with what is wrong.
 		return 1
 	}
-	switch {
-	case t.app.SCIM.Status == app.Paused, t.app.SCIM.Status == app.Stopped:
+	if t.app.SCIM.Status == app.Paused || t.app.SCIM.Status == app.Stopped {
 		return 0
-	case t.app.SCIM.Concurrency > 0:
-		return t.app.SCIM.Concurrency
-	case t.connector.SCIM != nil && t.connector.SCIM.Rate.Concurrency > 0:
-		return t.connector.SCIM.Rate.Concurrency
 	}
-	return 4
+	const moment = 50 * time.Millisecond
+	more := 3 * cap(t.slots)
+	if limit := t.limiter.Limit(); limit != rate.Inf {
+		more = min(more, int(float64(limit)*moment.Seconds()))
+	}
+	return cap(t.slots) + more
+}
+
+// enter waits until fewer requests are under way than may be, and returns what ends this one.
+func (t *target) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case t.slots <- struct{}{}:
+		return func() { <-t.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // wait waits for the target's budget. It returns a work.Hold while the target asked to be left

@@ -3,9 +3,12 @@ package provision
 import (
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/provision/plan"
 	"github.com/latchkey-idp/latchkey/internal/scim"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -86,13 +89,80 @@ func getLink(tx *store.Tx, o object) (Link, error) {
 	return l, err
 }
 
+// getLinks is getLink for many people.
+func getLinks(tx *store.Tx, id app.ID, people []directory.UserID) (map[directory.UserID]Link, error) {
+	out := make(map[directory.UserID]Link, len(people))
+	args := []any{string(id)}
+	for _, p := range people {
+		out[p] = Link{Application: id, Kind: scim.User, ObjectID: string(p), Known: plan.Unknown, Status: LinkPending}
+		args = append(args, string(p))
+	}
+	for l, err := range store.Each(tx, scanLink, `SELECT `+linkColumns+` FROM links
+		WHERE application_id = $1 AND object_kind = 'user' AND object_id IN (`+store.Placeholders(2, len(people))+`)`, args...) {
+		if err != nil {
+			return nil, err
+		}
+		out[directory.UserID(l.ObjectID)] = l
+	}
+	return out, nil
+}
+
+const linkWidth = 14
+
+// saveSQL stores n links; none may be there twice.
+func saveSQL(n int) string {
+	var rows strings.Builder
+	for i := range n {
+		if i > 0 {
+			rows.WriteString(", ")
+		}
+		rows.WriteString("(" + store.Placeholders(1+i*linkWidth, linkWidth) + ")")
+	}
+	return `INSERT INTO links (` + linkColumns + `) VALUES ` + rows.String() + `
+		ON CONFLICT (application_id, object_kind, object_id) DO UPDATE SET
+			object_name = excluded.object_name, remote_id = excluded.remote_id, linked = excluded.linked, known = excluded.known,
+			snapshot = excluded.snapshot, status = excluded.status, reason = excluded.reason, approved = excluded.approved,
+			updated_at = excluded.updated_at, synced_at = excluded.synced_at`
+}
+
+var saveOne = saveSQL(1)
+
+// saveLinks is save for many links.
+func saveLinks(tx *store.Tx, now time.Time, links []*Link) error {
+	const together = 20
+	for part := range slices.Chunk(links, together) {
+		args := make([]any, 0, linkWidth*len(part))
+		for _, l := range part {
+			row, err := l.row(now)
+			if err != nil {
+				return err
+			}
+			args = append(args, row...)
+		}
+		if _, err := tx.Exec(saveSQL(len(part)), args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // save stores the link.
 func (l *Link) save(tx *store.Tx, now time.Time) error {
+	row, err := l.row(now)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(saveOne, row...)
+	return err
+}
+
+// row is the link as it is stored, at a time.
+func (l *Link) row(now time.Time) ([]any, error) {
 	snapshot := ""
 	if len(l.Snapshot) > 0 {
 		b, err := json.Marshal(l.Snapshot)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		snapshot = string(b)
 	}
@@ -107,14 +177,10 @@ func (l *Link) save(tx *store.Tx, now time.Time) error {
 		l.CreatedAt = now
 	}
 	l.UpdatedAt = now
-	_, err := tx.Exec(`INSERT INTO links (`+linkColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-		ON CONFLICT (application_id, object_kind, object_id) DO UPDATE SET
-			object_name = excluded.object_name, remote_id = excluded.remote_id, linked = excluded.linked, known = excluded.known,
-			snapshot = excluded.snapshot, status = excluded.status, reason = excluded.reason, approved = excluded.approved,
-			updated_at = excluded.updated_at, synced_at = excluded.synced_at`,
+	return []any{
 		string(l.Application), kindName(l.Kind), l.ObjectID, l.Name, l.RemoteID, l.Linked, string(known), snapshot,
-		string(l.Status), l.Reason, l.Approved, store.Micros(l.CreatedAt), store.Micros(l.UpdatedAt), store.Micros(l.SyncedAt))
-	return err
+		string(l.Status), l.Reason, l.Approved, store.Micros(l.CreatedAt), store.Micros(l.UpdatedAt), store.Micros(l.SyncedAt),
+	}, nil
 }
 
 // claimedBy returns the name of another object of ours that is linked to a remote one, "" if

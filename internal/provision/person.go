@@ -30,29 +30,63 @@ type person struct {
 
 // loadPerson reads what should be and what is remembered.
 func loadPerson(tx *store.Tx, t *target, id directory.UserID) (person, error) {
-	o := object{t.app.ID, scim.User, string(id)}
-	link, err := getLink(tx, o)
+	link, err := getLink(tx, object{t.app.ID, scim.User, string(id)})
 	if err != nil {
 		return person{}, err
 	}
-	p := person{link: link}
 	standing, err := app.StandingOf(tx, t.app.ID, id)
-	switch {
-	case problem.Is(err, problem.NotFound):
+	if problem.Is(err, problem.NotFound) {
+		return newPerson(tx, t, id, link, nil)
+	}
+	if err != nil {
+		return person{link: link}, err
+	}
+	return newPerson(tx, t, id, link, &standing)
+}
+
+// loadPeople is loadPerson for up to some hundred people, in few statements.
+func loadPeople(tx *store.Tx, t *target, ids []directory.UserID) ([]person, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	standings, err := app.StandingsOf(tx, t.app.ID, ids)
+	if err != nil {
+		return nil, err
+	}
+	links, err := getLinks(tx, t.app.ID, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]person, len(ids))
+	for i, id := range ids {
+		var standing *app.Standing
+		if s, ok := standings[id]; ok {
+			standing = &s
+		}
+		if out[i], err = newPerson(tx, t, id, links[id], standing); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// newPerson puts together what was read. standing is nil for somebody who was deleted.
+func newPerson(tx *store.Tx, t *target, id directory.UserID, link Link, standing *app.Standing) (person, error) {
+	p := person{link: link}
+	if standing == nil {
 		p.want = plan.Person{ID: string(id), Label: link.Name, Want: plan.Gone}
 		p.why = "deleted from the directory"
-	case err != nil:
-		return p, err
-	default:
+	} else {
 		p.link.Name = standing.User.Name()
 		p.want = plan.Person{ID: string(id), Label: standing.User.Name()}
-		if err := p.decide(t, standing); err != nil {
+		if err := p.decide(t, *standing); err != nil {
 			return p, err
 		}
 	}
 	p.state = plan.PersonState{Known: link.Known, Linked: link.Linked, Remote: link.RemoteID, Resource: link.Snapshot, Matches: 1}
+	var err error
 	if !link.Linked && link.RemoteID != "" {
-		if p.state.ClaimedBy, err = claimedBy(tx, o, link.RemoteID); err != nil {
+		if p.state.ClaimedBy, err = claimedBy(tx, object{t.app.ID, scim.User, string(id)}, link.RemoteID); err != nil {
 			return p, err
 		}
 	}
@@ -187,7 +221,7 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 			case plan.RemoveMembers:
 				return removeMembers(tx, o.app, step.On.ID, []string{p.state.Remote})
 			case plan.Adopt, plan.Create, plan.Reactivate:
-				return e.wantGroupsOf(tx, t, directory.UserID(o.id), l.Cause)
+				return e.wantGroupsOf(tx, t, p.via, l.Cause)
 			case plan.Deleted:
 				_, err := tx.Exec(`DELETE FROM link_members WHERE application_id = $1 AND remote_user_id = $2`, string(o.app), p.state.Remote)
 				return err
@@ -202,21 +236,28 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 	return work.Park(fmt.Sprintf("After %d steps the account is still not as it should be. The target may not keep what it is told: look at the last events.", maxSteps))
 }
 
-// wantGroupsOf asks for the bound groups of a person whose account has just come to be.
-func (e *Engine) wantGroupsOf(tx *store.Tx, t *target, id directory.UserID, cause string) error {
+// wantGroupsOf asks for the bound groups of a person whose account has just come to be. Should
+// the person have joined or left one since they were read, that change asks for itself.
+func (e *Engine) wantGroupsOf(tx *store.Tx, t *target, via []directory.Group, cause string) error {
 	if !t.abilities.ManageGroups {
 		return nil
 	}
-	via, err := app.Entitled(tx, t.app.ID, id)
-	if err != nil {
-		return err
-	}
+	now := e.Now()
+	var lanes []work.Lane
 	for _, g := range via {
-		if err := e.want(tx, object{t.app.ID, scim.Group, string(g.ID)}, team, cause); err != nil {
+		o := object{t.app.ID, scim.Group, string(g.ID)}
+		// A hundred joiners of one group would all write its lane, and wait for each other. A run
+		// of it that begins before this transaction ends sees that the person is on the way, and
+		// comes again.
+		waiting, err := work.Waiting(tx, now, laneSync, o.key())
+		if err != nil {
 			return err
 		}
+		if !waiting {
+			lanes = append(lanes, o.lane(now, team, cause))
+		}
 	}
-	return nil
+	return work.WantAll(tx, now, lanes)
 }
 
 // is tells whether an account is this person's, for targets that can't be asked by a filter.

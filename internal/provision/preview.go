@@ -34,7 +34,7 @@ func (e *Engine) preview(ctx context.Context, id app.ID) (Preview, error) {
 		return Preview{}, err
 	}
 	var people []person
-	if err := e.eachPerson(ctx, t, func(_ *store.Tx, page []person) error {
+	if err := e.eachPerson(ctx, t, nil, func(_ *store.Tx, page []person) error {
 		people = append(people, page...)
 		return nil
 	}); err != nil {
@@ -64,11 +64,12 @@ func (e *Engine) preview(ctx context.Context, id app.ID) (Preview, error) {
 		parts = append(parts, steps)
 		future[p.want.ID] = p.want.Want == plan.Present
 	}
-	if err := e.eachTeam(ctx, t, func(_ *store.Tx, g groupAt) error {
-		if g.want.Want == plan.Leave {
-			return nil
+	if err := e.eachTeam(ctx, t, func(_ *store.Tx, teams []groupAt) error {
+		for _, g := range teams {
+			if g.want.Want != plan.Leave {
+				parts = append(parts, plan.ForTeam(g.want, g.state, t.abilities))
+			}
 		}
-		parts = append(parts, plan.ForTeam(g.want, g.state, t.abilities))
 		return nil
 	}); err != nil {
 		return Preview{}, err

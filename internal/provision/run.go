@@ -60,6 +60,11 @@ type run struct {
 
 // call sends one request within the target's budget.
 func (r *run) call(ctx context.Context, send func() (scim.Exchange, error)) (scim.Exchange, error) {
+	leave, err := r.t.enter(ctx)
+	if err != nil {
+		return scim.Exchange{}, err
+	}
+	defer leave()
 	if err := r.t.wait(ctx, r.e.Now()); err != nil {
 		return scim.Exchange{}, err
 	}
@@ -113,6 +118,11 @@ func (r *run) look(ctx context.Context, step plan.Step, is func(scim.Resource) b
 }
 
 func (r *run) scan(ctx context.Context, step plan.Step, is func(scim.Resource) bool) (hits []scim.Resource, err error) {
+	leave, err := r.t.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	for page, err := range r.t.client.List(ctx, r.o.kind, scim.ListOptions{}) {
 		if err != nil {
 			return nil, r.failed(ctx, step, page.Exchange, err)

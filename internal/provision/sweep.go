@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
@@ -47,10 +48,13 @@ func (e *Engine) sweep(ctx context.Context, l work.Lease) error {
 	if t.app.SCIM.Status != app.Active || t.client == nil {
 		return nil // resuming sweeps again
 	}
-	if err := e.prime(ctx, t); err != nil {
+	handled, err := e.prime(ctx, t, l.Cause)
+	if err != nil {
 		return err
 	}
-	if err := e.eachPerson(ctx, t, func(tx *store.Tx, people []person) error {
+	if err := e.eachPerson(ctx, t, handled, func(tx *store.Tx, people []person) error {
+		var lanes []work.Lane
+		now := e.Now()
 		for _, p := range people {
 			steps := plan.ForPerson(p.want, p.state, t.abilities)
 			if quiet(p.link, steps) && p.link.Status == p.settled() {
@@ -63,24 +67,27 @@ func (e *Engine) sweep(ctx context.Context, l work.Lease) error {
 			case !p.link.Linked:
 				priority = joiner
 			}
-			if err := e.want(tx, object{t.app.ID, scim.User, p.want.ID}, priority, l.Cause); err != nil {
-				return err
-			}
+			lanes = append(lanes, object{t.app.ID, scim.User, p.want.ID}.lane(now, priority, l.Cause))
 		}
-		return nil
+		return work.WantAll(tx, now, lanes)
 	}); err != nil {
 		return err
 	}
-	return e.eachTeam(ctx, t, func(tx *store.Tx, g groupAt) error {
-		steps := plan.ForTeam(g.want, g.state, t.abilities)
-		released := g.want.Want == plan.Leave || !t.abilities.ManageGroups
-		switch {
-		case quiet(g.link, steps) && !released:
-			return nil
-		case released && (!g.link.stored || g.link.Status == LinkReleased):
-			return nil
+	return e.eachTeam(ctx, t, func(tx *store.Tx, teams []groupAt) error {
+		var lanes []work.Lane
+		now := e.Now()
+		for _, g := range teams {
+			steps := plan.ForTeam(g.want, g.state, t.abilities)
+			released := g.want.Want == plan.Leave || !t.abilities.ManageGroups
+			switch {
+			case quiet(g.link, steps) && !released:
+				continue
+			case released && (!g.link.stored || g.link.Status == LinkReleased):
+				continue
+			}
+			lanes = append(lanes, object{t.app.ID, scim.Group, g.want.ID}.lane(now, team, l.Cause))
 		}
-		return e.want(tx, object{t.app.ID, scim.Group, g.want.ID}, team, l.Cause)
+		return work.WantAll(tx, now, lanes)
 	})
 }
 
@@ -103,37 +110,34 @@ func quiet(l Link, steps []plan.Step) bool {
 	return false
 }
 
-// eachPerson goes through everybody who is entitled to an application or known there, page by
-// page. Each page is read in one transaction and given to fn in another.
-func (e *Engine) eachPerson(ctx context.Context, t *target, fn func(*store.Tx, []person) error) error {
+// eachPerson goes through everybody who is entitled to an application or known there, but for
+// those to be left out, page by page. Each page is read in one transaction and given to fn in
+// another.
+func (e *Engine) eachPerson(ctx context.Context, t *target, without map[directory.UserID]bool, fn func(*store.Tx, []person) error) error {
 	after := directory.UserID("")
 	for {
 		var page []person
-		var last directory.UserID
-		if err := e.DB.View(ctx, func(tx *store.Tx) error {
-			page = nil
-			ids, err := concerned(tx, t.app.ID, after, sweepPage)
-			if err != nil {
+		var ids []directory.UserID
+		if err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+			if ids, err = concerned(tx, t.app.ID, after, sweepPage); err != nil || len(ids) == 0 {
 				return err
 			}
-			for _, id := range ids {
-				p, err := loadPerson(tx, t, id)
-				if err != nil {
-					return err
-				}
-				page, last = append(page, p), id
-			}
-			return nil
+			after = ids[len(ids)-1]
+			left := slices.DeleteFunc(slices.Clone(ids), func(id directory.UserID) bool { return without[id] })
+			page, err = loadPeople(tx, t, left)
+			return err
 		}); err != nil {
 			return err
 		}
-		if len(page) == 0 {
+		if len(ids) == 0 {
 			return nil
+		}
+		if len(page) == 0 {
+			continue
 		}
 		if err := e.DB.Update(ctx, func(tx *store.Tx) error { return fn(tx, page) }); err != nil {
 			return err
 		}
-		after = last
 	}
 }
 
@@ -168,7 +172,7 @@ func merge[T ~string](a, b []T, limit int) []T {
 }
 
 // eachTeam goes through every group that is bound to an application or known there.
-func (e *Engine) eachTeam(ctx context.Context, t *target, fn func(*store.Tx, groupAt) error) error {
+func (e *Engine) eachTeam(ctx context.Context, t *target, fn func(*store.Tx, []groupAt) error) error {
 	var ids []directory.GroupID
 	if err := e.DB.View(ctx, func(tx *store.Tx) error {
 		bound, err := app.BoundGroupIDs(tx, t.app.ID)
@@ -185,15 +189,24 @@ func (e *Engine) eachTeam(ctx context.Context, t *target, fn func(*store.Tx, gro
 	}); err != nil {
 		return err
 	}
-	for _, id := range ids {
-		var g groupAt
-		if err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
-			g, err = loadTeam(tx, t, id)
-			return err
+	// A group may be large: few at once.
+	const together = 20
+	for part := range slices.Chunk(ids, together) {
+		var teams []groupAt
+		if err := e.DB.View(ctx, func(tx *store.Tx) error {
+			teams = nil
+			for _, id := range part {
+				g, err := loadTeam(tx, t, id)
+				if err != nil {
+					return err
+				}
+				teams = append(teams, g)
+			}
+			return nil
 		}); err != nil {
 			return err
 		}
-		if err := e.DB.Update(ctx, func(tx *store.Tx) error { return fn(tx, g) }); err != nil {
+		if err := e.DB.Update(ctx, func(tx *store.Tx) error { return fn(tx, teams) }); err != nil {
 			return err
 		}
 	}
@@ -204,31 +217,55 @@ func (e *Engine) eachTeam(ctx context.Context, t *target, fn func(*store.Tx, gro
 // considered in place of looking each up.
 const primeFrom = 20
 
-// prime lists the accounts at a target before a first load, when that takes fewer requests than
-// looking up each person: whoever isn't in the list is known to be absent.
-func (e *Engine) prime(ctx context.Context, t *target) error {
-	type newcomer struct {
-		id      string
-		name    string
-		matches []plan.Match
+// newcomer is somebody of whom nothing is known at a target.
+type newcomer struct {
+	id      directory.UserID
+	name    string
+	matches []plan.Match
+}
+
+// newcomers returns those of whom nothing is known, all of them or, if they are fewer than
+// primeFrom, maybe none.
+func (e *Engine) newcomers(ctx context.Context, t *target) (out []newcomer, err error) {
+	// Mostly there are none, and that is asked in one statement.
+	var some int
+	if err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		some, err = store.One(tx, store.Scalar[int], `SELECT count(*) FROM (SELECT 1 FROM bindings b
+			JOIN memberships m ON m.group_id = b.group_id JOIN users u ON u.id = m.user_id AND u.state = 'active'
+			WHERE b.application_id = $1 AND NOT EXISTS (SELECT 1 FROM links l WHERE l.application_id = b.application_id
+				AND l.object_kind = 'user' AND l.object_id = m.user_id AND (l.known <> 'unknown' OR l.remote_id <> ''))
+			LIMIT $2) AS newcomers`, string(t.app.ID), primeFrom)
+		return err
+	}); err != nil || some < primeFrom {
+		return nil, err
 	}
-	var unknown []newcomer
-	if err := e.eachPerson(ctx, t, func(_ *store.Tx, people []person) error {
+	err = e.eachPerson(ctx, t, nil, func(_ *store.Tx, people []person) error {
 		for _, p := range people {
-			if p.want.Want != plan.Present || p.link.Known != plan.Unknown && p.link.Known != "" || p.link.RemoteID != "" {
+			if p.want.Want != plan.Present || !p.link.unknown() {
 				continue
 			}
 			steps := plan.ForPerson(p.want, p.state, t.abilities)
 			if len(steps) == 1 && steps[0].Kind == plan.Lookup {
-				unknown = append(unknown, newcomer{p.want.ID, p.want.Label, steps[0].Match})
+				out = append(out, newcomer{directory.UserID(p.want.ID), p.want.Label, steps[0].Match})
 			}
 		}
 		return nil
-	}); err != nil {
-		return err
-	}
-	if len(unknown) < primeFrom {
-		return nil
+	})
+	return out, err
+}
+
+// unknown tells whether nothing is known of the object at the target.
+func (l *Link) unknown() bool {
+	return (l.Known == plan.Unknown || l.Known == "") && l.RemoteID == "" && !l.Linked
+}
+
+// prime lists the accounts at a target before a first load, when that takes fewer requests than
+// looking up each person: whoever isn't in the list is known to be absent, and asked to be
+// synchronized. It returns those. Lanes may run meanwhile: what they found out is left alone.
+func (e *Engine) prime(ctx context.Context, t *target, cause string) (map[directory.UserID]bool, error) {
+	unknown, err := e.newcomers(ctx, t)
+	if err != nil || len(unknown) < primeFrom {
+		return nil, err
 	}
 	// Whoever an account matches is found by attribute and value.
 	wanted := map[string]map[string]int{}
@@ -245,12 +282,12 @@ func (e *Engine) prime(ctx context.Context, t *target) error {
 	for page, err := range t.client.List(ctx, scim.User, scim.ListOptions{}) {
 		if err != nil {
 			// The lanes find out what is wrong, and say so for each person.
-			return nil
+			return nil, nil
 		}
 		t.good(e.Now())
 		perPage := max(1, len(page.Resources))
 		if first && page.TotalResults/perPage > len(unknown) {
-			return nil
+			return nil, nil
 		}
 		first = false
 		if err := e.DB.Update(ctx, func(tx *store.Tx) error {
@@ -260,7 +297,7 @@ func (e *Engine) prime(ctx context.Context, t *target) error {
 					if !ok || found[i] || res.Text(m.Attribute) == "" {
 						continue
 					}
-					o := object{t.app.ID, scim.User, unknown[i].id}
+					o := object{t.app.ID, scim.User, string(unknown[i].id)}
 					if other, err := claimedBy(tx, o, res.ID()); err != nil {
 						return err
 					} else if other != "" {
@@ -269,6 +306,9 @@ func (e *Engine) prime(ctx context.Context, t *target) error {
 					link, err := getLink(tx, o)
 					if err != nil {
 						return err
+					}
+					if !link.unknown() {
+						break
 					}
 					link.Name, link.Known, link.RemoteID, link.Snapshot = unknown[i].name, plan.Remembered, res.ID(), res
 					if err := link.save(tx, e.Now()); err != nil {
@@ -279,7 +319,7 @@ func (e *Engine) prime(ctx context.Context, t *target) error {
 			}
 			return nil
 		}); err != nil {
-			return err
+			return nil, err
 		}
 		for _, res := range page.Resources {
 			for _, m := range unknown[0].matches {
@@ -289,30 +329,49 @@ func (e *Engine) prime(ctx context.Context, t *target) error {
 			}
 		}
 		if err := t.wait(ctx, e.Now()); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	for from := 0; from < len(unknown); from += sweepPage {
-		if err := e.DB.Update(ctx, func(tx *store.Tx) error {
-			for i := from; i < min(from+sweepPage, len(unknown)); i++ {
-				if found[i] {
-					continue
-				}
-				link, err := getLink(tx, object{t.app.ID, scim.User, unknown[i].id})
-				if err != nil {
-					return err
-				}
-				link.Name, link.Known = unknown[i].name, plan.Absent
-				if err := link.save(tx, e.Now()); err != nil {
-					return err
-				}
-			}
-			return nil
-		}); err != nil {
-			return err
+	handled := make(map[directory.UserID]bool, len(unknown))
+	var absent []newcomer
+	for i, n := range unknown {
+		if !found[i] {
+			absent = append(absent, n)
+			handled[n.id] = true
 		}
 	}
-	return nil
+	for part := range slices.Chunk(absent, sweepPage) {
+		if err := e.DB.Update(ctx, func(tx *store.Tx) error { return e.absent(tx, t, part, cause) }); err != nil {
+			return nil, err
+		}
+	}
+	return handled, nil
+}
+
+// absent notes that people have no account, and asks for them to be synchronized.
+func (e *Engine) absent(tx *store.Tx, t *target, people []newcomer, cause string) error {
+	now := e.Now()
+	ids := make([]directory.UserID, len(people))
+	for i, n := range people {
+		ids[i] = n.id
+	}
+	known, err := getLinks(tx, t.app.ID, ids)
+	if err != nil {
+		return err
+	}
+	var links []*Link
+	var lanes []work.Lane
+	for _, n := range people {
+		if link := known[n.id]; link.unknown() {
+			link.Name, link.Known = n.name, plan.Absent
+			links = append(links, &link)
+		}
+		lanes = append(lanes, object{t.app.ID, scim.User, string(n.id)}.lane(now, joiner, cause))
+	}
+	if err := saveLinks(tx, now, links); err != nil {
+		return err
+	}
+	return work.WantAll(tx, now, lanes)
 }
 
 // foldMatch compares as targets do: externalId exactly, all else without case.

@@ -204,6 +204,17 @@ func scopes(tx *store.Tx, kind string) ([]string, error) {
 		) SELECT scope FROM s WHERE scope IS NOT NULL`, kind)
 }
 
+// Waiting reports whether a lane will run, and nobody runs it now: what this transaction writes
+// will be seen by a run that begins after it, so that it needs no wish of its own.
+func Waiting(tx *store.Tx, now time.Time, kind, key string) (bool, error) {
+	_, err := store.One(tx, store.Scalar[int], `SELECT 1 FROM lanes
+		WHERE kind = $1 AND key = $2 AND wanted > synced AND NOT parked AND leased_until <= $3`, kind, key, store.Micros(now))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // anyDue reports whether a scope has a lane that can be claimed.
 func anyDue(tx *store.Tx, now time.Time, kind, scope string) (bool, error) {
 	_, err := store.One(tx, store.Scalar[int], `SELECT 1 FROM lanes

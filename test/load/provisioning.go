@@ -215,6 +215,10 @@ func measureProvisioning(ctx context.Context, o options, r *report) (err error) 
 
 // firstLoad measures the way from nothing to everything.
 func firstLoad(ctx context.Context, w *world, plain float64, r *report) error {
+	// What came of making the people is worked out before.
+	if err := w.settled(ctx, 5*time.Minute); err != nil {
+		return err
+	}
 	cpu, begin := w.proc.cpu(), time.Now()
 	if err := w.api.call(ctx, http.MethodPost, w.provisioning()+"/activate", "{}", nil); err != nil {
 		return err
