@@ -42,6 +42,7 @@ type person struct {
 	// the content security policy.
 	complaints []string
 	requests   []request
+	pending    map[network.RequestID]bool
 }
 
 // request is something that a page made the browser ask for.
@@ -64,6 +65,7 @@ func newPerson(t *testing.T, prefix string, seq *int) *person {
 // listen keeps what the browser asks for and complains about in p's tab.
 func (p *person) listen() {
 	p.t.Helper()
+	p.pending = map[network.RequestID]bool{}
 	byID := map[network.RequestID]string{}
 	err := chromedp.Listen(p.tab, func(ev any) {
 		p.mu.Lock()
@@ -91,9 +93,13 @@ func (p *person) listen() {
 			}
 		case *network.EventRequestWillBeSent:
 			byID[ev.RequestID] = ev.Request.URL
+			p.pending[ev.RequestID] = true
 			p.requests = append(p.requests, request{url: ev.Request.URL})
 		case *network.EventLoadingFinished:
+			delete(p.pending, ev.RequestID)
 			p.requests = append(p.requests, request{url: byID[ev.RequestID], size: ev.EncodedDataLength})
+		case *network.EventLoadingFailed:
+			delete(p.pending, ev.RequestID)
 		case *page.EventJavascriptDialogOpening:
 			p.complaints = append(p.complaints, "a dialog opened: "+ev.Message)
 		}
@@ -408,14 +414,27 @@ func (p *person) colours(scheme string) {
 func (p *person) shot(name string) {
 	p.t.Helper()
 	*p.seq++
+	p.keep(fmt.Sprintf("%02d-%s%s.png", *p.seq, p.prefix, name))
+}
+
+// keep writes a picture of the whole page to a file among the pictures.
+func (p *person) keep(file string) {
+	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.tab, patience)
 	defer cancel()
+	// What sticks to the window's edge would stand in the middle of the picture otherwise.
+	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`window.scrollTo(0, 0)`)); err != nil {
+		p.fail("picture %s: %v", file, err)
+	}
 	png, err := picture(ctx, true)
 	if err != nil {
-		p.fail("picture of %s: %v", name, err)
+		p.fail("picture %s: %v", file, err)
 	}
-	file := fmt.Sprintf("%02d-%s%s.png", *p.seq, p.prefix, name)
-	if err := os.WriteFile(filepath.Join(shots, file), png, 0o644); err != nil {
+	path := filepath.Join(shots, file)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, png, 0o644); err != nil {
 		p.t.Fatal(err)
 	}
 }
