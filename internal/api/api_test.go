@@ -38,19 +38,18 @@ var update = flag.Bool("update", false, "write golden files")
 
 // house is an installation with its API and a key per role.
 type house struct {
-	t       *testing.T
-	db      *store.DB
-	dir     *directory.Directory
-	apps    *app.Applications
-	authn   *authn.Authn
-	engine  *provision.Engine
-	api     *api.API
-	server  *httptest.Server
-	keys    map[access.Role]string
-	log     *bytes.Buffer
-	mu      sync.Mutex
-	ahead   time.Duration
-	covered map[string]bool
+	t      *testing.T
+	db     *store.DB
+	dir    *directory.Directory
+	apps   *app.Applications
+	authn  *authn.Authn
+	engine *provision.Engine
+	api    *api.API
+	server *httptest.Server
+	keys   map[access.Role]string
+	log    *bytes.Buffer
+	mu     sync.Mutex
+	ahead  time.Duration
 }
 
 func (h *house) now() time.Time {
@@ -67,7 +66,12 @@ func (h *house) later(d time.Duration) {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, db: storetest.SQLite(t), keys: map[access.Role]string{}, log: &bytes.Buffer{}, covered: map[string]bool{}}
+	return newHouseOn(t, storetest.SQLite(t))
+}
+
+func newHouseOn(t *testing.T, db *store.DB) *house {
+	t.Helper()
+	h := &house{t: t, db: db, keys: map[access.Role]string{}, log: &bytes.Buffer{}}
 	cat, err := catalog.Builtin()
 	h.must(err)
 	sealer, err := keys.NewSealer(make([]byte, keys.MasterKeySize))

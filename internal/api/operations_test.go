@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/api"
 	"github.com/latchkey-idp/latchkey/internal/scim/scimtest"
 	"github.com/latchkey-idp/latchkey/internal/store"
+	"github.com/latchkey-idp/latchkey/internal/store/storetest"
 )
 
 type object = map[string]any
@@ -497,7 +498,11 @@ func TestEvents(t *testing.T) {
 }
 
 func TestIdempotencyKey(t *testing.T) {
-	h := newHouse(t)
+	storetest.Each(t, testIdempotencyKey)
+}
+
+func testIdempotencyKey(t *testing.T, db *store.DB) {
+	h := newHouseOn(t, db)
 	body := object{"email": "ada@example.com", "givenName": "Ada"}
 	first := h.want(t, 201, "POST", "/api/v1/users", body, "Idempotency-Key", "one")
 	again := h.want(t, 201, "POST", "/api/v1/users", body, "Idempotency-Key", "one")

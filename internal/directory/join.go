@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -27,5 +28,5 @@ type prefixed struct {
 }
 
 func (p prefixed) Scan(dest ...any) error {
-	return p.row.Scan(append(p.before[:len(p.before):len(p.before)], dest...)...)
+	return p.row.Scan(append(slices.Clip(p.before), dest...)...)
 }

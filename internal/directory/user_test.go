@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/mail"
 	"strings"
 	"sync"
 	"testing"
@@ -728,6 +729,25 @@ func TestPasswordStatusAndSessions(t *testing.T) {
 		}
 		if err := db.Update(t.Context(), func(tx *store.Tx) error { return directory.SetPasswordStatus(tx, noon, u.ID, "x") }); err == nil {
 			t.Error("an unknown password status was stored")
+		}
+	})
+}
+
+func FuzzCheckEmail(f *testing.F) {
+	seeds := []string{"ada@example.com", "A.B+c@EXÄMPLE.de", "a@b", "@", "a..b@c.de", "\"a b\"@c.de", "a@xn--exmple-cua.com"}
+	for _, s := range seeds {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		kept, wrong := directory.CheckEmail(s)
+		if wrong != "" {
+			return
+		}
+		if again, wrong := directory.CheckEmail(kept); wrong != "" || again != kept {
+			t.Errorf("%q is kept as %q, which becomes %q (%s)", s, kept, again, wrong)
+		}
+		if a, err := mail.ParseAddress(kept); err != nil || a.Address != kept {
+			t.Errorf("%q is kept as %q, which is no address: %v", s, kept, err)
 		}
 	})
 }
