@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -21,7 +22,7 @@ func pager(r *request, next, summary string) web.Pager {
 		q.Set("cursor", next)
 		way := back
 		if cursor != "" {
-			way = append(way[:len(way):len(way)], cursor)
+			way = append(slices.Clip(way), cursor)
 		}
 		q["back"] = way[max(0, len(way)-maxBack):]
 		p.Next = r.URL.Path + "?" + q.Encode()

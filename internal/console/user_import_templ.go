@@ -458,7 +458,7 @@ func uploadBody(v uploadView) templ.Component {
 			}
 			templ_7745c5c3_Err = web.Table{
 				Caption: "Rows of the file",
-				Columns: []web.Column{{Title: "Line", Numeric: true, Narrow: true}, {Title: "E-mail"}, {Title: "Outcome"}, {Title: "Detail"}},
+				Columns: []web.Column{{Title: "Person"}, {Title: "Outcome"}, {Title: "Detail"}},
 				Rows:    reportTable(v),
 				Empty:   web.Empty{Icon: "list", Title: "No such rows", Text: "No row of the file has this outcome."},
 			}.Render(ctx, templ_7745c5c3_Buffer)
@@ -551,11 +551,11 @@ func doneDetail(v uploadView) string {
 func reportTable(v uploadView) []web.Row {
 	var rows []web.Row
 	for _, x := range v.Rows {
-		var who templ.Component = web.Text(x.Email)
+		who := web.Identity{Name: nameOr(x.Email, "no e-mail address"), Detail: "line " + web.Number(x.Line).String()}
 		if x.UserID != "" {
-			who = web.Link{Label: x.Email, Href: userPath(x.UserID)}
+			who.Href = userPath(x.UserID)
 		}
-		row := web.Row{ID: x.Email, Name: x.Email, Cells: web.Cells(web.Number(x.Line), who, rowBadge(x.Outcome, v.State == uploadDone), web.Text(rowDetail(x)))}
+		row := web.Row{ID: x.Email, Name: x.Email, Cells: web.Cells(who, rowBadge(x.Outcome, v.State == uploadDone), web.Text(rowDetail(x)))}
 		if x.Outcome == directory.RowFailed {
 			row.Level = web.Warn
 		}
