@@ -192,7 +192,7 @@ func (e *Engine) setStatus(ctx context.Context, by access.Actor, id app.ID, stat
 			if _, err := work.RetryScope(tx, now, laneSync, string(id)); err != nil {
 				return err
 			}
-			return e.wantSweep(tx, id, cause)
+			return e.sweepAfter(tx, id, cause)
 		}
 		return nil
 	})
@@ -248,7 +248,7 @@ func (e *Engine) ReplaceToken(ctx context.Context, by access.Actor, id app.ID, t
 		if _, err := work.RetryScope(tx, now, laneSync, string(id)); err != nil {
 			return err
 		}
-		return e.wantSweep(tx, id, cause)
+		return e.sweepAfter(tx, id, cause)
 	})
 	e.forget(id)
 	e.Pool.ReleaseScope(string(id))

@@ -55,7 +55,7 @@ func (e *Engine) want(tx *store.Tx, o object, priority int, cause string) error 
 
 func (o object) lane(now time.Time, priority int, cause string) work.Lane {
 	l := work.Lane{Kind: laneSync, Key: o.key(), Scope: string(o.app), Priority: priority, Cause: cause, Due: now}
-	if o.kind == scim.Group {
+	if o.kind == scim.Group || priority == leaver {
 		l.Due = now.Add(settle)
 	}
 	return l
@@ -63,6 +63,16 @@ func (o object) lane(now time.Time, priority int, cause string) work.Lane {
 
 func (e *Engine) wantSweep(tx *store.Tx, id app.ID, cause string) error {
 	return work.Want(tx, e.Now(), work.Lane{Kind: laneSweep, Key: string(id), Scope: string(id), Cause: cause})
+}
+
+// sweepAfter sees to it that a sweep follows a change of status. The change asks for one by way
+// of the outbox; only where there was none (no event) it has to be asked for here. Two wishes
+// would sweep twice.
+func (e *Engine) sweepAfter(tx *store.Tx, id app.ID, cause string) error {
+	if cause != "" {
+		return nil
+	}
+	return e.wantSweep(tx, id, cause)
 }
 
 // dispatch takes changes from the outbox and asks for what follows from them. It returns how

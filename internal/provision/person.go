@@ -155,6 +155,10 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 	for range maxSteps {
 		steps := plan.ForPerson(p.want, p.state, t.abilities)
 		if len(steps) == 0 {
+			if p.state.Known == plan.Fresh && p.link.Linked && p.state.Remote == p.link.RemoteID {
+				// It was read, and was as it should be: that is known from now on.
+				p.link.Known, p.link.Snapshot = plan.Remembered, p.state.Resource
+			}
 			return run.rest(ctx, p.restStatus(), p.restReason())
 		}
 		step := steps[0]

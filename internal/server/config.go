@@ -68,7 +68,7 @@ type LimitsConfig struct {
 type OutboundConfig struct {
 	Allow   []string      `yaml:"allow" env:"LATCHKEY_OUTBOUND_ALLOW" placeholder:"NET" help:"Networks or addresses that provisioning may connect to although they are private, loopback or link-local, for example 10.1.2.0/24. Default: none."`
 	Timeout time.Duration `yaml:"timeout" default:"30s" env:"LATCHKEY_OUTBOUND_TIMEOUT" help:"Longest time for one request to a target."`
-	Workers int           `yaml:"workers" default:"16" env:"LATCHKEY_OUTBOUND_WORKERS" help:"Objects synchronized at once on this replica."`
+	Workers int           `yaml:"workers" default:"64" env:"LATCHKEY_OUTBOUND_WORKERS" help:"Objects synchronized at once on this replica."`
 	Sweep   time.Duration `yaml:"sweep" default:"15m" env:"LATCHKEY_OUTBOUND_SWEEP" help:"How often everything is compared with what is remembered."`
 }
 

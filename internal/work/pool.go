@@ -51,7 +51,7 @@ const (
 	heartbeat = time.Second
 	poll      = time.Second
 	grace     = 10 * time.Second
-	gather    = 3 * time.Millisecond
+	gather    = 5 * time.Millisecond
 )
 
 // NewPool returns a pool that runs lanes of db.
