@@ -398,6 +398,8 @@ func TestCreateApplication(t *testing.T) {
 	if a.Label != "Trips" || a.HasLogo || a.PortalVisible || a.Colour != "#112233" {
 		t.Errorf("changed to %+v", a)
 	}
+	stale := s.post("admin", s.appPath(id), "label", "Journeys", "version", "1").status(http.StatusConflict).has("Somebody changed this application")
+	webtest.Check(t, stale.Body.Bytes())
 	bad := s.post("admin", s.appPath(id), "label", "Atlassian Cloud").status(http.StatusConflict).has("Another application is called")
 	webtest.Check(t, bad.Body.Bytes())
 }
@@ -819,6 +821,29 @@ func TestForeignTextIsEscaped(t *testing.T) {
 	s.must(err)
 	s.settle()
 	s.get("admin", s.appPath(s.atlassian, "import", imp.ID)).page().has("&lt;script&gt;").hasNot(evil)
+}
+
+// The day on which a token ends can be put right without another token.
+func TestTokenExpiryIsCorrected(t *testing.T) {
+	s := newSite(t)
+	s.provision()
+	was := s.app(s.atlassian).SCIM
+	s.post("admin", s.appPath(s.atlassian, "provisioning"), "baseUrl", was.BaseURL, "manageGroups", "on", "onLeave", "deactivate", "tokenExpiresAt", "2031-05-06").
+		goes(s.appPath(s.atlassian, "provisioning"))
+	now := s.app(s.atlassian).SCIM
+	if now.TokenExpiresAt.UTC().Format(time.DateOnly) != "2031-05-06" || !now.TokenSet || now.Status != app.Active {
+		t.Errorf("%+v", now)
+	}
+	s.post("admin", s.appPath(s.atlassian, "provisioning"), "baseUrl", was.BaseURL, "onLeave", "deactivate", "token", "other").
+		status(http.StatusUnprocessableEntity).has("Use Replace token")
+}
+
+func TestBookmarkIsDoubted(t *testing.T) {
+	s := newSite(t)
+	_, err := s.apps.Update(s.ctx(), system, s.wiki, 0, func(a *app.Attributes) error { a.BookmarkURL = "http://wiki.example.com"; return nil })
+	s.must(err)
+	s.get("admin", s.appPath(s.wiki)).page().has("The address is not encrypted")
+	s.get("reader", s.appPath(s.wiki)).page().hasNot("Save")
 }
 
 func TestExpiryIsShownEverywhere(t *testing.T) {

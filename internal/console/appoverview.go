@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -24,6 +25,8 @@ type appOverviewPage struct {
 	Form web.Form
 	// Removal are the steps out, in order.
 	Removal web.Checklist
+	// Doubts are the connector's about the bookmark's address.
+	Doubts []string
 }
 
 func (c *Console) appOverview(w http.ResponseWriter, r *request) error {
@@ -33,7 +36,7 @@ func (c *Console) appOverview(w http.ResponseWriter, r *request) error {
 	}
 	return c.renderOverview(w, r, http.StatusOK, f, web.NewForm(map[string]string{
 		"label": f.App.Label, "description": f.App.Description, "colour": f.App.Colour,
-		"portalVisible": boolValue(f.App.PortalVisible), "bookmarkUrl": f.App.BookmarkURL,
+		"portalVisible": boolValue(f.App.PortalVisible), "bookmarkUrl": f.App.BookmarkURL, "version": strconv.FormatInt(f.App.Version, 10),
 	}))
 }
 
@@ -44,6 +47,11 @@ func (c *Console) renderOverview(w http.ResponseWriter, r *request, status int, 
 		return err
 	}
 	p.Checklist = f.checklist(signedOn)
+	for _, x := range c.Apps.Warnings(f.App) {
+		if x.Field == "bookmarkUrl" {
+			p.Doubts = append(p.Doubts, x.Text)
+		}
+	}
 	for _, t := range p.Checklist {
 		if !t.Done {
 			p.Todo++
@@ -85,7 +93,7 @@ func (f appFrame) health() []web.Banner {
 	if f.Con.SCIM != nil {
 		b := f.provisioningBanner()
 		if b.Level != web.OK {
-			b.Action = f.button("Look", "arrow-right", f.path("provisioning"))
+			b.Action = web.Button{Label: "Look", Icon: "arrow-right", Small: true, Href: f.path("provisioning")}
 		}
 		add(b)
 	}
@@ -234,7 +242,10 @@ func (f appFrame) removal() web.Checklist {
 			Action: link("Deactivate…", f.path("sign-on", "deactivate")),
 		})
 	}
-	text := "Settings, certificates and bindings are deleted here."
+	text := "Its settings and bindings are deleted here."
+	if f.Con.SAML != nil {
+		text = "Its settings, certificates and bindings are deleted here."
+	}
 	if f.Con.SCIM != nil {
 		text += " Accounts at " + f.product() + " stay active."
 	}
@@ -257,18 +268,18 @@ func (c *Console) saveApp(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return fail(err)
 	}
-	if len(logo) > 0 || checked(r, "removeLogo") {
-		if _, err := c.Apps.SetLogo(r.Context(), r.By, f.App.ID, logo); err != nil {
-			return fail(err)
-		}
-	}
 	at := postedAttributes(r)
-	a, err := c.Apps.Update(r.Context(), r.By, f.App.ID, 0, func(x *app.Attributes) error {
+	a, err := c.Apps.Update(r.Context(), r.By, f.App.ID, formVersion(r), func(x *app.Attributes) error {
 		*x = at
 		return nil
 	})
 	if err != nil {
 		return fail(err)
+	}
+	if len(logo) > 0 || checked(r, "removeLogo") {
+		if _, err := c.Apps.SetLogo(r.Context(), r.By, f.App.ID, logo); err != nil {
+			return fail(err)
+		}
 	}
 	return done(w, r, f.path(), a.Label+" is saved.")
 }

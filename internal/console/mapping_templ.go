@@ -619,15 +619,9 @@ func rowEditor(p mappingRowPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = web.TextArea(withRows(p.Form.Field("expression", "Expression").OnlyWhen("kind=expression").Code().Example("user.givenName + ' ' + user.familyName").With("spellcheck", "false"), 4)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = web.TextArea(liveTry(withRows(p.Form.Field("expression", "Expression").OnlyWhen("kind=expression").Code().Example("user.givenName + ' ' + user.familyName"), 4).With("spellcheck", "false"), p)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
-			}
-			if p.Fault != nil {
-				templ_7745c5c3_Err = faultView(*p.Fault).Render(ctx, templ_7745c5c3_Buffer)
-				if templ_7745c5c3_Err != nil {
-					return templ_7745c5c3_Err
-				}
 			}
 			if p.isNameID() {
 				if len(p.Facts.Formats) > 1 {
@@ -823,6 +817,17 @@ func faultText(e catalog.ExpressionError) string {
 	return string(line) + "\n" + strings.Repeat(" ", at) + "^ " + e.Message
 }
 
+// liveTry has the value shown anew while one types, where scripts run.
+func liveTry(f web.Field, p mappingRowPage) web.Field {
+	for name, v := range map[string]string{
+		"hx-post": p.Path, "hx-trigger": "input changed delay:400ms", "hx-vals": `{"act":"preview"}`,
+		"hx-target": "#try", "hx-select": "#try", "hx-swap": "outerHTML", "hx-sync": "this:replace",
+	} {
+		f = f.With(name, v)
+	}
+	return f
+}
+
 func tryCard(p mappingRowPage) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -866,7 +871,12 @@ func tryCard(p mappingRowPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if p.Outcome != nil {
+			if p.Fault != nil {
+				templ_7745c5c3_Err = faultView(*p.Fault).Render(ctx, templ_7745c5c3_Buffer)
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
+			} else if p.Outcome != nil {
 				switch {
 				case p.Outcome.Problem != "":
 					templ_7745c5c3_Err = web.Banner{Level: web.Warn, Text: p.Outcome.Problem, Detail: "This person would be blocked; everybody else goes on."}.Render(ctx, templ_7745c5c3_Buffer)
@@ -912,7 +922,7 @@ func tryCard(p mappingRowPage) templ.Component {
 				var templ_7745c5c3_Var23 string
 				templ_7745c5c3_Var23, templ_7745c5c3_Err = templ.JoinStringErrs(sentenceList(p.Reads))
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `mapping.templ`, Line: 335, Col: 55}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `mapping.templ`, Line: 345, Col: 55}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var23))
 				if templ_7745c5c3_Err != nil {
@@ -965,7 +975,7 @@ func tryCard(p mappingRowPage) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = web.Card(web.CardOptions{Title: "What it gives"}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var22), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = web.Card(web.CardOptions{ID: "try", Title: "What it gives"}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var22), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

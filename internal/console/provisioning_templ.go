@@ -468,6 +468,11 @@ func scimSettings(p provisioningPage) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
+			} else {
+				templ_7745c5c3_Err = web.DateField(expiryField(p.Form, p.Con.SCIM.Token.LifetimeDays)).Render(ctx, templ_7745c5c3_Buffer)
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
 			}
 			if p.Con.SCIM.Groups.Supported {
 				templ_7745c5c3_Err = web.Switch(p.Form.Field("manageGroups", "Manage groups and group membership").Hint("Bound groups are made and kept up to date there, with their members. Off: only people are sent.")).Render(ctx, templ_7745c5c3_Buffer)
