@@ -106,6 +106,7 @@ func (n apiKeysCreateCmd) Run(ctx context.Context, c *server.Config, t terminal)
 
 type apiKeysRevokeCmd struct {
 	Keys []string `arg:"" name:"key" help:"Names or ids."`
+	outputFlag
 }
 
 func (n apiKeysRevokeCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -122,7 +123,7 @@ func (n apiKeysRevokeCmd) Run(ctx context.Context, c *server.Config, t terminal)
 			if err := d.Authn.RevokeAPIKey(ctx, d.by, k.ID); err != nil {
 				return err
 			}
-			return d.say("API key %s doesn't work any more.", visible(k.Name))
+			return d.done(n.outputFlag, removed{k.ID, true}, "API key %s doesn't work any more.", visible(k.Name))
 		})
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
+	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/server"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -409,6 +410,7 @@ func set[T any](to, from *T) {
 
 type appsDeleteCmd struct {
 	appArg
+	outputFlag
 	Yes bool `short:"y" help:"Don't ask."`
 }
 
@@ -426,13 +428,21 @@ func (n appsDeleteCmd) Run(ctx context.Context, c *server.Config, t terminal) er
 		if err := d.Apps.Delete(ctx, d.by, a.ID, a.Label); err != nil {
 			return err
 		}
-		return d.say("Application %s was removed.", visible(a.Label))
+		return d.done(n.outputFlag, removed{string(a.ID), true}, "Application %s was removed.", visible(a.Label))
 	})
+}
+
+// binding is what a change of bindings tells programs.
+type binding struct {
+	ApplicationID app.ID            `json:"applicationId"`
+	GroupID       directory.GroupID `json:"groupId"`
+	Bound         bool              `json:"bound"`
 }
 
 type appsBindCmd struct {
 	appArg
 	Groups []string `arg:"" name:"group" help:"Names or ids of groups."`
+	outputFlag
 }
 
 func (n appsBindCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -449,7 +459,7 @@ func (n appsBindCmd) Run(ctx context.Context, c *server.Config, t terminal) erro
 			if err := d.Apps.Bind(ctx, d.by, a.ID, g.ID); err != nil {
 				return err
 			}
-			return d.say("Group %s (%s) has access to %s.", visible(g.Name), count(g.Members, "member", "members"), visible(a.Label))
+			return d.done(n.outputFlag, binding{a.ID, g.ID, true}, "Group %s (%s) has access to %s.", visible(g.Name), count(g.Members, "member", "members"), visible(a.Label))
 		})
 	})
 }
@@ -457,6 +467,7 @@ func (n appsBindCmd) Run(ctx context.Context, c *server.Config, t terminal) erro
 type appsUnbindCmd struct {
 	appArg
 	Groups []string `arg:"" name:"group" help:"Names or ids of groups."`
+	outputFlag
 }
 
 func (n appsUnbindCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -473,7 +484,7 @@ func (n appsUnbindCmd) Run(ctx context.Context, c *server.Config, t terminal) er
 			if err := d.Apps.Unbind(ctx, d.by, a.ID, g.ID); err != nil {
 				return err
 			}
-			return d.say("Group %s gives no access to %s any more.", visible(g.Name), visible(a.Label))
+			return d.done(n.outputFlag, binding{a.ID, g.ID, false}, "Group %s gives no access to %s any more.", visible(g.Name), visible(a.Label))
 		})
 	})
 }

@@ -219,7 +219,7 @@ func (n appsTokenCmd) Run(ctx context.Context, c *server.Config, t terminal) err
 			if a, err = d.Apps.SetSCIMToken(ctx, d.by, a.ID, "", time.Time{}); err != nil {
 				return err
 			}
-			return d.say("%s has no token any more.", visible(a.Label))
+			return d.switched(ctx, a, n.outputFlag, "%s has no token any more.", visible(a.Label))
 		}
 		token, err := d.secret("Token of "+a.Label, "token")
 		if err != nil {
@@ -352,19 +352,25 @@ func (d desk) activate(ctx context.Context, a app.Application, hash string, sure
 	if err := d.Engine.Activate(ctx, d.by, a.ID, hash); err != nil {
 		return err
 	}
+	return d.switched(ctx, a, o, "Provisioning of %s is on. The server sends from here on; follow it: latchkey apps status %s", visible(a.Label), quoted(a.Label))
+}
+
+// switched tells how an application stands after an act.
+func (d desk) switched(ctx context.Context, a app.Application, o outputFlag, format string, args ...any) error {
+	if !o.json() {
+		return d.say(format, args...)
+	}
 	a, err := d.Apps.Get(ctx, d.by, a.ID)
 	if err != nil {
 		return err
 	}
-	if o.json() {
-		return d.showApp(ctx, a, o)
-	}
-	return d.say("Provisioning of %s is on. The server sends from here on; follow it: latchkey apps status %s", visible(a.Label), quoted(a.Label))
+	return d.showApp(ctx, a, o)
 }
 
 type appsDeactivateCmd struct {
 	appArg
 	integrationArg
+	outputFlag
 }
 
 func (n appsDeactivateCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -377,18 +383,19 @@ func (n appsDeactivateCmd) Run(ctx context.Context, c *server.Config, t terminal
 			if _, err := d.Apps.DeactivateSAML(ctx, d.by, a.ID); err != nil {
 				return err
 			}
-			return d.say("Sign-on of %s is off: nobody gets in by Latchkey any more.", visible(a.Label))
+			return d.switched(ctx, a, n.outputFlag, "Sign-on of %s is off: nobody gets in by Latchkey any more.", visible(a.Label))
 		}
 		if err := d.Engine.Deactivate(ctx, d.by, a.ID); err != nil {
 			return err
 		}
-		return d.say("Provisioning of %s is off. Nothing is sent any more; accounts there stay as they are.", visible(a.Label))
+		return d.switched(ctx, a, n.outputFlag, "Provisioning of %s is off. Nothing is sent any more; accounts there stay as they are.", visible(a.Label))
 	})
 }
 
 type appsPauseCmd struct {
 	appArg
 	Reason string `placeholder:"TEXT" help:"Why, for those who wonder."`
+	outputFlag
 }
 
 func (n appsPauseCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -400,11 +407,14 @@ func (n appsPauseCmd) Run(ctx context.Context, c *server.Config, t terminal) err
 		if err := d.Engine.Pause(ctx, d.by, a.ID, n.Reason); err != nil {
 			return err
 		}
-		return d.say("Provisioning of %s is paused. Changes are kept until: latchkey apps resume %s", visible(a.Label), quoted(a.Label))
+		return d.switched(ctx, a, n.outputFlag, "Provisioning of %s is paused. Changes are kept until: latchkey apps resume %s", visible(a.Label), quoted(a.Label))
 	})
 }
 
-type appsResumeCmd struct{ appArg }
+type appsResumeCmd struct {
+	appArg
+	outputFlag
+}
 
 func (n appsResumeCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
 	return at(ctx, c, t, func(d desk) error {
@@ -415,7 +425,7 @@ func (n appsResumeCmd) Run(ctx context.Context, c *server.Config, t terminal) er
 		if err := d.Engine.Resume(ctx, d.by, a.ID); err != nil {
 			return err
 		}
-		return d.say("Provisioning of %s goes on.", visible(a.Label))
+		return d.switched(ctx, a, n.outputFlag, "Provisioning of %s goes on.", visible(a.Label))
 	})
 }
 
@@ -639,6 +649,7 @@ type appsRetryCmd struct {
 	Users  []string `arg:"" optional:"" name:"user" help:"People, by e-mail address, user name or id."`
 	Group  []string `sep:"none" placeholder:"GROUP" help:"A group. Repeatable."`
 	Failed bool     `help:"All that are blocked or failed."`
+	outputFlag
 }
 
 func (n appsRetryCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -682,6 +693,6 @@ func (n appsRetryCmd) Run(ctx context.Context, c *server.Config, t terminal) err
 				return err
 			}
 		}
-		return d.say("%s tried again.", count(len(objects), "object is", "objects are"))
+		return d.done(n.outputFlag, map[string]int{"retried": len(objects)}, "%s tried again.", count(len(objects), "object is", "objects are"))
 	})
 }

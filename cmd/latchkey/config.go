@@ -105,7 +105,7 @@ func kebab(s string) string {
 func (r *fileResolver) Validate(*kong.Application) error {
 	r.once.Do(r.load)
 	if r.err != nil {
-		return problem.Wrap(problem.Invalid, r.err, "%s", r.err)
+		return problem.New(problem.Invalid, "%v", r.err)
 	}
 	return nil
 }

@@ -248,6 +248,7 @@ func (n groupsUpdateCmd) Run(ctx context.Context, c *server.Config, t terminal) 
 type groupsDeleteCmd struct {
 	Groups []string `arg:"" name:"group" help:"Names or ids."`
 	Yes    bool     `short:"y" help:"Don't ask."`
+	outputFlag
 }
 
 func (n groupsDeleteCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -271,14 +272,22 @@ func (n groupsDeleteCmd) Run(ctx context.Context, c *server.Config, t terminal) 
 			if err := d.Directory.DeleteGroup(ctx, d.by, g.ID); err != nil {
 				return err
 			}
-			return d.say("Group %s was removed.", visible(g.Name))
+			return d.done(n.outputFlag, removed{string(g.ID), true}, "Group %s was removed.", visible(g.Name))
 		})
 	})
+}
+
+// memberChange is what a change of members tells programs.
+type memberChange struct {
+	ID      directory.GroupID `json:"id"`
+	Added   int               `json:"added"`
+	Removed int               `json:"removed"`
 }
 
 type groupsAddCmd struct {
 	Group string   `arg:"" help:"Name or id."`
 	Users []string `arg:"" name:"user" help:"E-mail addresses, user names or ids."`
+	outputFlag
 }
 
 func (n groupsAddCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -291,13 +300,14 @@ func (n groupsAddCmd) Run(ctx context.Context, c *server.Config, t terminal) err
 		if err != nil {
 			return err
 		}
-		return d.say("%s of %s %s new in group %s.", grouped(added), grouped(len(ids)), noun(added, "is", "are"), visible(g.Name))
+		return d.done(n.outputFlag, memberChange{g.ID, added, 0}, "%s of %s %s new in group %s.", grouped(added), grouped(len(ids)), noun(added, "is", "are"), visible(g.Name))
 	})
 }
 
 type groupsRemoveCmd struct {
 	Group string   `arg:"" help:"Name or id."`
 	Users []string `arg:"" name:"user" help:"E-mail addresses, user names or ids."`
+	outputFlag
 }
 
 func (n groupsRemoveCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
@@ -313,7 +323,7 @@ func (n groupsRemoveCmd) Run(ctx context.Context, c *server.Config, t terminal) 
 		if removed == 0 {
 			return problem.New(problem.NotFound, "None of them is in group %s.", visible(g.Name))
 		}
-		return d.say("%s of %s left group %s.", grouped(removed), grouped(len(ids)), visible(g.Name))
+		return d.done(n.outputFlag, memberChange{g.ID, 0, removed}, "%s of %s left group %s.", grouped(removed), grouped(len(ids)), visible(g.Name))
 	})
 }
 

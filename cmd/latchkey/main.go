@@ -103,7 +103,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 	k, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintln(errw, "latchkey:", err)
-		if e, ok := errors.AsType[*kong.ParseError](err); ok {
+		// What is wrong with the configuration file isn't explained by help.
+		if e, ok := errors.AsType[*kong.ParseError](err); ok && problem.KindOf(err) == problem.Internal {
 			fmt.Fprintf(errw, "Run `%s --help` for the commands and flags.\n", reached(e.Context))
 		}
 		return exitUsage

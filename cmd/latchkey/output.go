@@ -43,6 +43,14 @@ func (t terminal) printLine(v any) error {
 	return e.Encode(v)
 }
 
+// done tells what was done: as a sentence, or as one line of JSON for each object.
+func (t terminal) done(o outputFlag, v any, format string, args ...any) error {
+	if o.json() {
+		return t.printLine(v)
+	}
+	return t.say(format, args...)
+}
+
 // say prints a sentence.
 func (t terminal) say(format string, args ...any) error {
 	_, err := fmt.Fprintf(t.out, format+"\n", args...)

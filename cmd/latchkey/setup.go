@@ -26,7 +26,7 @@ type setupCmd struct {
 	Password     keys.Secret `env:"LATCHKEY_SETUP_PASSWORD" help:"Password. Better left out: it is then asked for, or read as a line from standard input."`
 	Organization string      `env:"LATCHKEY_SETUP_ORGANIZATION" help:"Name of the organization."`
 	APIKey       string      `name:"api-key" placeholder:"NAME" env:"LATCHKEY_SETUP_API_KEY" help:"Also make an API key of this name with the owner role, and print it."`
-	Output       string      `enum:"text,json" default:"text" help:"text or json."`
+	outputFlag
 }
 
 // Run creates the first owner.
@@ -68,7 +68,7 @@ func (s setupCmd) Run(ctx context.Context, c *server.Config, t terminal) (err er
 		}
 		result.APIKey = secret.Reveal()
 	}
-	if s.Output == "json" {
+	if s.json() {
 		return json.NewEncoder(t.out).Encode(result)
 	}
 	fmt.Fprintf(t.out, "%s owns this installation now. Sign in at %s.\n", result.Email, result.URL)

@@ -502,6 +502,7 @@ func (n usersUpdateCmd) Run(ctx context.Context, c *server.Config, t terminal) e
 // people is the argument of commands for several people.
 type people struct {
 	Users []string `arg:"" name:"user" help:"E-mail addresses, user names or ids."`
+	outputFlag
 }
 
 // act changes the state of several people.
@@ -515,7 +516,7 @@ func (p people) act(ctx context.Context, c *server.Config, t terminal, done stri
 			if u, err = do(d, u.ID); err != nil {
 				return err
 			}
-			return d.say("%s %s.", u.Email, done)
+			return d.done(p.outputFlag, viewUser(u), "%s %s.", u.Email, done)
 		})
 	})
 }
@@ -551,6 +552,12 @@ func (p usersSignOutCmd) Run(ctx context.Context, c *server.Config, t terminal) 
 	})
 }
 
+// removed is what a removal tells programs.
+type removed struct {
+	ID      string `json:"id"`
+	Removed bool   `json:"removed"`
+}
+
 type usersDeleteCmd struct {
 	people
 	Yes bool `short:"y" help:"Don't ask."`
@@ -574,7 +581,7 @@ func (p usersDeleteCmd) Run(ctx context.Context, c *server.Config, t terminal) e
 			if err := d.Directory.DeleteUser(ctx, d.by, u.ID); err != nil {
 				return err
 			}
-			return d.say("%s was removed.", u.Email)
+			return d.done(p.outputFlag, removed{string(u.ID), true}, "%s was removed.", u.Email)
 		})
 	})
 }
@@ -582,6 +589,7 @@ func (p usersDeleteCmd) Run(ctx context.Context, c *server.Config, t terminal) e
 type usersSetPasswordCmd struct {
 	User      string `arg:"" help:"E-mail address, user name or id."`
 	Temporary bool   `help:"It has to be replaced at the next sign-in."`
+	outputFlag
 }
 
 // Help tells where the password comes from.
@@ -602,7 +610,10 @@ func (s usersSetPasswordCmd) Run(ctx context.Context, c *server.Config, t termin
 		if err := d.Authn.SetPassword(ctx, d.by, u.ID, pw, s.Temporary); err != nil {
 			return err
 		}
-		return d.say("%s has a new password; open sessions have ended.", u.Email)
+		if u, err = d.Directory.User(ctx, d.by, u.ID); err != nil {
+			return err
+		}
+		return d.done(s.outputFlag, viewUser(u), "%s has a new password; open sessions have ended.", u.Email)
 	})
 }
 
