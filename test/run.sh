@@ -4,7 +4,13 @@
 #   test/run.sh [go test flags]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export LATCHKEY_TEST_PG_PORT=${LATCHKEY_TEST_PG_PORT:-54330}
+# A free port below those that the system hands out by itself.
+if [ -z "${LATCHKEY_TEST_PG_PORT:-}" ]; then
+	for LATCHKEY_TEST_PG_PORT in $(shuf -i 20000-29999 -n 50); do
+		(exec 3<>"/dev/tcp/127.0.0.1/$LATCHKEY_TEST_PG_PORT") 2>/dev/null || break
+	done
+fi
+export LATCHKEY_TEST_PG_PORT
 
 step() { echo "== $* ($(date +%H:%M:%S))"; }
 
