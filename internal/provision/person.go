@@ -151,6 +151,10 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 	}); err != nil {
 		return err
 	}
+	if l.Orphaned && p.state.Known == plan.Absent {
+		// The run before may have created it: look, in place of making a second.
+		p.state.Known = plan.Doubtful
+	}
 	run := &run{e: e, lease: l, t: t, o: o, link: &p.link}
 	for range maxSteps {
 		steps := plan.ForPerson(p.want, p.state, t.abilities)
@@ -188,12 +192,6 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 				return err
 			}
 			run.cleared = true
-		}
-		if step.Kind == plan.Create && p.link.Known != plan.Doubtful {
-			// If the answer is lost the next run looks the account up in place of making a second.
-			if err := run.intend(ctx); err != nil {
-				return err
-			}
 		}
 		answer, ex, err := run.send(ctx, step)
 		if scim.ClassOf(err) == scim.NotFound && step.Kind != plan.Create {

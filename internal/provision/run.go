@@ -170,13 +170,6 @@ func (r *run) send(ctx context.Context, s plan.Step) (answer scim.Resource, ex s
 	return answer, ex, err
 }
 
-// intend notes durably that a create is about to be sent.
-func (r *run) intend(ctx context.Context) error {
-	r.link.Known, r.link.Status, r.link.Reason = plan.Doubtful, LinkPending, ""
-	r.link.RemoteID, r.link.Linked, r.link.Snapshot = "", false, nil
-	return r.store(ctx, func(tx *store.Tx) error { return r.link.save(tx, r.e.Now()) })
-}
-
 // store writes in one transaction. The context that ends at shutdown must not keep an answer
 // that has come from being noted.
 func (r *run) store(ctx context.Context, fn func(*store.Tx) error) error {

@@ -124,6 +124,9 @@ func (e *Engine) syncTeam(ctx context.Context, l work.Lease, t *target, o object
 	}); err != nil {
 		return err
 	}
+	if l.Orphaned && g.state.Known == plan.Absent {
+		g.state.Known = plan.Doubtful
+	}
 	run := &run{e: e, lease: l, t: t, o: o, link: &g.link}
 	if g.want.Want == plan.Leave || !t.abilities.ManageGroups {
 		return e.releaseTeam(ctx, run)
@@ -166,11 +169,6 @@ func (e *Engine) syncTeam(ctx context.Context, l work.Lease, t *target, o object
 				return err
 			}
 			continue
-		}
-		if step.Kind == plan.Create && g.link.Known != plan.Doubtful {
-			if err := run.intend(ctx); err != nil {
-				return err
-			}
 		}
 		answer, ex, err := run.send(ctx, step)
 		if scim.ClassOf(err) == scim.NotFound {

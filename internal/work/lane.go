@@ -117,10 +117,10 @@ func RetryScope(tx *store.Tx, now time.Time, kind, scope string) (int64, error) 
 	return n, err
 }
 
-// CancelScope puts all lanes of a scope to rest, and fences out the ones that run. It returns
-// how many there were.
+// CancelScope puts all lanes of a scope to rest, and fences out the ones that run: their next
+// runs are orphaned. It returns how many there were.
 func CancelScope(tx *store.Tx, kind, scope string) (int64, error) {
-	return tx.Exec(`UPDATE lanes SET synced = wanted, fence = fence + 1, leased_until = 0, attempts = 0, parked = FALSE, reason = ''
+	return tx.Exec(`UPDATE lanes SET synced = wanted, fence = fence + 1, attempts = 0, parked = FALSE, reason = ''
 		WHERE kind = $1 AND scope = $2 AND wanted > synced`, kind, scope)
 }
 
@@ -144,6 +144,10 @@ type Lease struct {
 	Attempts int
 	// Since is when the lane left rest.
 	Since time.Time
+	// Orphaned tells that the run before this one ended without a word: the program died, or it
+	// was fenced out, or it failed by an error that it didn't expect. It may have done something
+	// that nobody noted.
+	Orphaned bool
 
 	done *bool
 }
@@ -167,20 +171,27 @@ func (l Lease) Done(tx *store.Tx) error {
 	return nil
 }
 
+// An ended run leaves one of these in leased_until: settled after a word of the handler's,
+// orphaned without.
+const (
+	settled  = 0
+	orphaned = 1
+)
+
 // release ends a run that didn't satisfy the lane.
-func (l Lease) release(tx *store.Tx, due time.Time, parked bool, reason string, counted bool) error {
+func (l Lease) release(tx *store.Tx, due time.Time, parked bool, reason string, counted bool, left int) error {
 	attempts := l.Attempts
 	if !counted {
 		attempts--
 	}
 	// A wish that came while the lane ran (wanted has moved, attempts is 0 again) is due already
 	// and must not inherit the delay of the older one, nor its park.
-	_, err := tx.Exec(`UPDATE lanes SET leased_until = 0, reason = $1,
+	_, err := tx.Exec(`UPDATE lanes SET leased_until = $9, reason = $1,
 			attempts = CASE WHEN wanted = $2 THEN $3 ELSE 0 END,
 			due_at = CASE WHEN wanted = $2 THEN $4 ELSE due_at END,
 			parked = CASE WHEN wanted = $2 THEN $5 ELSE FALSE END
 		WHERE kind = $6 AND key = $7 AND fence = $8`,
-		reason, l.Wanted, attempts, store.Micros(due), parked, l.Kind, l.Key, l.Fence)
+		reason, l.Wanted, attempts, store.Micros(due), parked, l.Kind, l.Key, l.Fence, left)
 	return err
 }
 
@@ -238,19 +249,40 @@ func nextDue(tx *store.Tx, now time.Time) (time.Time, error) {
 
 // claim leases up to n due lanes of a kind and scope.
 func claim(tx *store.Tx, now time.Time, kind, scope string, n int, lease time.Duration) ([]Lease, error) {
-	return store.All(tx, scanLease, `UPDATE lanes SET leased_until = $1, fence = fence + 1, attempts = attempts + 1
-		WHERE (kind, key) IN (
-			SELECT kind, key FROM lanes
-			WHERE kind = $2 AND scope = $3 AND wanted > synced AND NOT parked AND due_at <= $4 AND leased_until <= $4
-			ORDER BY priority, due_at LIMIT $5`+tx.SkipLocked()+`)
-		RETURNING `+leaseColumns, store.Micros(now.Add(lease)), kind, scope, store.Micros(now), n)
+	type candidate struct {
+		key  string
+		left int64
+	}
+	found, err := store.All(tx, func(r store.Row) (candidate, error) {
+		var c candidate
+		err := r.Scan(&c.key, &c.left)
+		return c, err
+	}, `SELECT key, leased_until FROM lanes
+		WHERE kind = $1 AND scope = $2 AND wanted > synced AND NOT parked AND due_at <= $3 AND leased_until <= $3
+		ORDER BY priority, due_at LIMIT $4`+tx.SkipLocked(), kind, scope, store.Micros(now), n)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	args := []any{store.Micros(now.Add(lease)), kind}
+	left := make(map[string]int64, len(found))
+	for _, c := range found {
+		left[c.key] = c.left
+		args = append(args, c.key)
+	}
+	leases, err := store.All(tx, scanLease, `UPDATE lanes SET leased_until = $1, fence = fence + 1, attempts = attempts + 1
+		WHERE kind = $2 AND key IN (`+store.Placeholders(3, len(found))+`)
+		RETURNING `+leaseColumns, args...)
+	for i := range leases {
+		leases[i].Orphaned = left[leases[i].Key] != settled
+	}
+	return leases, err
 }
 
 // extend keeps running leases.
 func extend(tx *store.Tx, until time.Time, leases []Lease) error {
 	for _, l := range leases {
-		if _, err := tx.Exec(`UPDATE lanes SET leased_until = $1 WHERE kind = $2 AND key = $3 AND fence = $4 AND leased_until > 0`,
-			store.Micros(until), l.Kind, l.Key, l.Fence); err != nil {
+		if _, err := tx.Exec(`UPDATE lanes SET leased_until = $1 WHERE kind = $2 AND key = $3 AND fence = $4 AND leased_until > $5`,
+			store.Micros(until), l.Kind, l.Key, l.Fence, orphaned); err != nil {
 			return err
 		}
 	}

@@ -341,23 +341,23 @@ func (p *Pool) settle(ctx context.Context, l Lease, cause error) error {
 			return l.Done(tx)
 		}
 		if e, ok := errors.AsType[*parkError](cause); ok {
-			return l.release(tx, now, true, e.reason, true)
+			return l.release(tx, now, true, e.reason, true, settled)
 		}
 		if e, ok := errors.AsType[*holdError](cause); ok {
 			p.HoldScope(l.Scope, e.after)
-			return l.release(tx, now, false, e.reason, false)
+			return l.release(tx, now, false, e.reason, false, settled)
 		}
 		if e, ok := errors.AsType[*retryError](cause); ok {
 			after := e.after
 			if after <= 0 {
 				after = Backoff(l.Attempts)
 			}
-			return l.release(tx, now.Add(after), false, e.reason, true)
+			return l.release(tx, now.Add(after), false, e.reason, true, settled)
 		}
 		if ctx.Err() == nil {
 			p.log.Warn("work failed and will be retried", "kind", l.Kind, "key", l.Key, "attempt", l.Attempts, "error", cause)
 		}
-		return l.release(tx, now.Add(Backoff(l.Attempts)), false, problem.Public(cause), true)
+		return l.release(tx, now.Add(Backoff(l.Attempts)), false, problem.Public(cause), true, orphaned)
 	})
 }
 
