@@ -3,6 +3,7 @@ package console_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -126,4 +127,42 @@ type leaver struct {
 func (l *leaver) Flush() {
 	l.ResponseRecorder.Flush()
 	l.leave()
+}
+
+// Over a real connection: the browser is sent on at once, sees how far the import is, and the
+// server waits for it when it stops.
+func TestLongImportOverTheNetwork(t *testing.T) {
+	s := newSite(t)
+	var b strings.Builder
+	b.WriteString("email,displayName\n")
+	for i := range 4000 {
+		fmt.Fprintf(&b, "q%05d@example.org,Person %d\n", i, i)
+	}
+	path := s.upload("admin", "/console/users/import", "file", "people.csv", b.String()).status(http.StatusSeeOther).Header().Get("Location")
+	srv := httptest.NewServer(s.handler)
+	client := srv.Client()
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	send := func(method, path string) (int, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, nil)
+		s.must(err)
+		r.AddCookie(&http.Cookie{Name: "latchkey_session", Value: s.cookies["admin"]})
+		a, err := client.Do(r)
+		s.must(err)
+		body, err := io.ReadAll(a.Body)
+		s.must(err)
+		s.must(a.Body.Close())
+		return a.StatusCode, string(body)
+	}
+	if status, body := send(http.MethodPost, path+"/run"); status != http.StatusSeeOther {
+		t.Fatalf("%d %s", status, body)
+	}
+	if status, body := send(http.MethodGet, path); status != http.StatusOK || !strings.Contains(body, "Importing") && !strings.Contains(body, "4,000 people added") {
+		t.Errorf("%d %s", status, readable(body))
+	}
+	if status, _ := send(http.MethodPost, path+"/run"); status != http.StatusSeeOther {
+		t.Errorf("a second start: %d", status)
+	}
+	srv.Close() // waits for its requests
+	s.get("admin", path).page().has("4,000 people added")
 }
