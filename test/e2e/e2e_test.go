@@ -110,7 +110,7 @@ func setup(e *testscript.Env, engine string) error {
 		}
 		e.Setenv("LATCHKEY_POSTGRES", storetest.Schema(tb))
 	}
-	ports, err := freePorts(2)
+	ports, err := freePorts(3)
 	if err != nil {
 		return err
 	}
@@ -118,6 +118,8 @@ func setup(e *testscript.Env, engine string) error {
 	e.Setenv("URL", "http://127.0.0.1:"+ports[0])
 	e.Setenv("SITE_LISTEN", "127.0.0.1:"+ports[1])
 	e.Setenv("SITE", "http://127.0.0.1:"+ports[1])
+	e.Setenv("LISTEN2", "127.0.0.1:"+ports[2])
+	e.Setenv("URL2", "http://127.0.0.1:"+ports[2])
 	e.Setenv("SITE_API", "http://127.0.0.1:"+ports[1]+"/rehearsal/api")
 	return nil
 }
