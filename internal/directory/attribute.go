@@ -18,6 +18,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/store"
 )
 
 // CustomPrefix begins the name of an attribute of the organization's own: "custom.<key>".
@@ -470,7 +471,7 @@ func Effective(u User, groups []Group) User {
 	}
 	u.Attributes = u.clone()
 	sorted := slices.SortedFunc(slices.Values(groups), func(a, b Group) int {
-		if c := strings.Compare(nameKey(a.Name), nameKey(b.Name)); c != 0 {
+		if c := strings.Compare(store.Key(a.Name), store.Key(b.Name)); c != 0 {
 			return c
 		}
 		return strings.Compare(string(a.ID), string(b.ID))

@@ -107,7 +107,7 @@ func (d *Directory) CreateGroupIn(tx *store.Tx, by access.Actor, n NewGroup) (Gr
 
 // nameFree refuses a name that another group has.
 func nameFree(tx *store.Tx, g Group) error {
-	n, err := store.One(tx, store.Scalar[int64], `SELECT count(*) FROM groups WHERE name_key = $1 AND id <> $2`, nameKey(g.Name), string(g.ID))
+	n, err := store.One(tx, store.Scalar[int64], `SELECT count(*) FROM groups WHERE name_key = $1 AND id <> $2`, store.Key(g.Name), string(g.ID))
 	if err == nil && n > 0 {
 		return conflict("name", nameTaken)
 	}
@@ -160,7 +160,7 @@ func (d *Directory) ListGroups(ctx context.Context, by access.Actor, q GroupQuer
 	}
 	if len(page.Items) > limit {
 		page.Items = page.Items[:limit]
-		page.Next = store.EncodeCursor(nameKey(page.Items[limit-1].Name))
+		page.Next = store.EncodeCursor(store.Key(page.Items[limit-1].Name))
 	} else if cursor == nil {
 		page.Total = len(page.Items)
 	}

@@ -54,7 +54,7 @@ func groupRow(g Group) (attributes, searchKey string, err error) {
 		}
 		attributes = string(raw)
 	}
-	return attributes, fold(g.Name + " " + g.Description), nil
+	return attributes, store.Fold(g.Name + " " + g.Description), nil
 }
 
 func insertGroup(tx *store.Tx, g Group) error {
@@ -64,7 +64,7 @@ func insertGroup(tx *store.Tx, g Group) error {
 	}
 	_, err = tx.Exec(`INSERT INTO groups (id, name, name_key, description, attributes, search_key, version, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		string(g.ID), g.Name, nameKey(g.Name), g.Description, attributes, search, g.Version, store.Micros(g.CreatedAt), store.Micros(g.UpdatedAt))
+		string(g.ID), g.Name, store.Key(g.Name), g.Description, attributes, search, g.Version, store.Micros(g.CreatedAt), store.Micros(g.UpdatedAt))
 	return taken(err)
 }
 
@@ -75,7 +75,7 @@ func updateGroup(tx *store.Tx, g Group) error {
 	}
 	_, err = tx.Exec(`UPDATE groups SET name = $2, name_key = $3, description = $4, attributes = $5, search_key = $6, version = $7,
 		updated_at = $8 WHERE id = $1`,
-		string(g.ID), g.Name, nameKey(g.Name), g.Description, attributes, search, g.Version, store.Micros(g.UpdatedAt))
+		string(g.ID), g.Name, store.Key(g.Name), g.Description, attributes, search, g.Version, store.Micros(g.UpdatedAt))
 	return taken(err)
 }
 

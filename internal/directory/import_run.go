@@ -94,6 +94,11 @@ func (r *importing) failed() bool { return r.result.Outcome == RowFailed }
 func (m *importer) prepare(rows []ImportRow) {
 	check := &checker{zones: map[string]string{}}
 	claimed := make(map[string]int, 2*len(rows))
+	type checkedName struct {
+		key, name string
+		err       error
+	}
+	groupNames := map[string]checkedName{}
 	for i := range rows {
 		r := &m.rows[i]
 		r.ImportRow = rows[i]
@@ -117,15 +122,20 @@ func (m *importer) prepare(rows []ImportRow) {
 		}
 		seen := map[string]bool{}
 		for _, name := range r.Groups {
-			g := GroupAttributes{Name: name}
-			var gf problem.Fields
-			checkGroup(&g, &gf)
-			switch key := nameKey(g.Name); {
-			case gf.Has("name"):
-				f.Add("groups", "The name of a group isn't valid: %s", problem.Public(gf.Err()))
-			case !seen[key]:
-				seen[key] = true
-				r.groups = append(r.groups, g.Name)
+			n, known := groupNames[name]
+			if !known {
+				g := GroupAttributes{Name: name}
+				var gf problem.Fields
+				checkGroup(&g, &gf)
+				n = checkedName{key: store.Key(g.Name), name: g.Name, err: gf.Err()}
+				groupNames[name] = n
+			}
+			switch {
+			case n.err != nil:
+				f.Add("groups", "The name of a group isn't valid: %s", problem.Public(n.err))
+			case !seen[n.key]:
+				seen[n.key] = true
+				r.groups = append(r.groups, n.name)
 			}
 		}
 		r.result.Email = r.Email
@@ -133,7 +143,7 @@ func (m *importer) prepare(rows []ImportRow) {
 			r.fail(err)
 			continue
 		}
-		key := nameKey(r.Username)
+		key := store.Key(r.Username)
 		for _, c := range []struct{ field, key, what string }{{"email", r.Email, "e-mail address"}, {"username", key, "user name"}} {
 			if other, taken := claimed[c.key]; taken && (c.field == "email" || key != r.Email) {
 				f.Add(c.field, "Line %d has the same %s already.", m.rows[other].Line, c.what)
@@ -203,7 +213,7 @@ func (m *importer) plan(tx *store.Tx) error {
 	for i := range m.rows {
 		if r := &m.rows[i]; r.result.Outcome == RowCreated || r.result.Outcome == RowUpdated {
 			for _, name := range r.groups {
-				used[nameKey(name)] = true
+				used[store.Key(name)] = true
 			}
 		}
 	}
@@ -222,7 +232,7 @@ func (m *importer) findGroups(tx *store.Tx) error {
 	wanted := map[string]string{}
 	for i := range m.rows {
 		for _, name := range m.rows[i].groups {
-			if key := nameKey(name); wanted[key] == "" {
+			if key := store.Key(name); wanted[key] == "" {
 				wanted[key] = name
 			}
 		}
@@ -234,7 +244,7 @@ func (m *importer) findGroups(tx *store.Tx) error {
 			return err
 		}
 		for _, g := range found {
-			m.groups[nameKey(g.Name)] = g
+			m.groups[store.Key(g.Name)] = g
 		}
 	}
 	if m.o.CreateGroups {
@@ -248,7 +258,7 @@ func (m *importer) findGroups(tx *store.Tx) error {
 	for i := range m.rows {
 		r := &m.rows[i]
 		for _, name := range r.groups {
-			if _, ok := m.groups[nameKey(name)]; !ok && !r.failed() {
+			if _, ok := m.groups[store.Key(name)]; !ok && !r.failed() {
 				r.fail(problem.InvalidField("groups", "There is no group called %s. Create it first, or let the import create missing groups.", clip(name)))
 			}
 		}
@@ -267,7 +277,7 @@ func (m *importer) findManagers(tx *store.Tx) error {
 			continue
 		}
 		if r.Manager != "" {
-			wanted[nameKey(r.Manager)] = true
+			wanted[store.Key(r.Manager)] = true
 		}
 		if r.ManagerID != "" {
 			byID[r.ManagerID] = false
@@ -291,7 +301,7 @@ func (m *importer) findManagers(tx *store.Tx) error {
 		}
 		// An e-mail address wins over a user name, as at sign-in.
 		for _, u := range found {
-			people[nameKey(u.Username)] = u.ID
+			people[store.Key(u.Username)] = u.ID
 		}
 		for _, u := range found {
 			people[u.Email] = u.ID
@@ -301,7 +311,7 @@ func (m *importer) findManagers(tx *store.Tx) error {
 	if len(wanted) > 0 {
 		for i := range m.rows {
 			if r := &m.rows[i]; !r.failed() {
-				rows[nameKey(r.Username)] = i
+				rows[store.Key(r.Username)] = i
 			}
 		}
 		for i := range m.rows {
@@ -322,7 +332,7 @@ func (m *importer) findManagers(tx *store.Tx) error {
 		if r.Manager == "" {
 			continue
 		}
-		key := nameKey(r.Manager)
+		key := store.Key(r.Manager)
 		id, known := people[key]
 		if row, inFile := rows[key]; !known && inFile {
 			r.manager, known = row, true
@@ -411,7 +421,7 @@ func (m *importer) decide(tx *store.Tx, from, to int) ([]decision, error) {
 	keys := map[string]bool{}
 	for i := from; i < to; i++ {
 		if r := &m.rows[i]; !r.failed() {
-			keys[r.Email], keys[nameKey(r.Username)] = true, true
+			keys[r.Email], keys[store.Key(r.Username)] = true, true
 		}
 	}
 	people, err := findLogins(tx, slices.Sorted(maps.Keys(keys)))
@@ -421,7 +431,7 @@ func (m *importer) decide(tx *store.Tx, from, to int) ([]decision, error) {
 	byEmail, byUsername := make(map[string]User, len(people)), make(map[string]User, len(people))
 	var known []UserID
 	for _, u := range people {
-		byEmail[u.Email], byUsername[nameKey(u.Username)] = u, u
+		byEmail[u.Email], byUsername[store.Key(u.Username)] = u, u
 		known = append(known, u.ID)
 	}
 	member := map[UserID]map[GroupID]bool{}
@@ -497,7 +507,7 @@ func (m *importer) decide(tx *store.Tx, from, to int) ([]decision, error) {
 func (m *importer) groupsOf(r *importing) []Group {
 	out := slices.Clone(m.all)
 	for _, name := range r.groups {
-		if g := m.groups[nameKey(name)]; !slices.ContainsFunc(out, func(x Group) bool { return x.ID == g.ID }) {
+		if g := m.groups[store.Key(name)]; !slices.ContainsFunc(out, func(x Group) bool { return x.ID == g.ID }) {
 			out = append(out, g)
 		}
 	}
@@ -507,7 +517,7 @@ func (m *importer) groupsOf(r *importing) []Group {
 // free refuses an e-mail address or user name that another person has.
 func (m *importer) free(u User, byEmail, byUsername map[string]User) error {
 	var f problem.Fields
-	key := nameKey(u.Username)
+	key := store.Key(u.Username)
 	if o, ok := byUsername[u.Email]; ok && o.ID != u.ID {
 		f.Add("email", emailTaken, ", "+o.Name())
 	}
@@ -531,7 +541,6 @@ func (m *importer) create(dec *decision, now time.Time) {
 	if dec.user.State == Suspended {
 		dec.user.SuspendedAt = now
 	}
-	dec.changes = append(audit.Diff(nil, r.Attributes), audit.Change{Attribute: "state", New: string(dec.user.State)})
 }
 
 // update merges a row into a person who is there.
@@ -677,7 +686,7 @@ func (m *importer) createGroups(ctx context.Context) error {
 	}
 	return m.d.db.Update(ctx, func(tx *store.Tx) error {
 		for _, name := range m.created {
-			key := nameKey(name)
+			key := store.Key(name)
 			g, err := store.One(tx, scanGroup, `SELECT `+groupColumns+uncounted+` FROM groups g WHERE g.name_key = $1`, key)
 			if err != nil {
 				if !errors.Is(err, store.ErrNotFound) {
@@ -722,14 +731,16 @@ func (m *importer) chunk(tx *store.Tx, from, to int) error {
 	touched := slices.Sorted(maps.Keys(filled))
 	events := make([]audit.Event, len(decisions))
 	for i, dec := range decisions {
-		events[i] = audit.Event{
-			Type: audit.UserUpdate, Actor: m.by, Object: dec.user.ref(), Changes: dec.changes,
-			Detail:  map[string]any{"import": m.id, "line": dec.row.Line},
-			Message: dec.user.Name() + " was changed by an import: " + labels(dec.changes) + ".",
-		}
 		if dec.row.result.Outcome == RowCreated {
-			events[i].Type, events[i].Message = audit.UserCreate, dec.user.Name()+" was created by an import."
+			events[i] = created(m.by, dec.user, dec.joins)
+			events[i].Message = dec.user.Name() + " was created by an import."
+		} else {
+			events[i] = audit.Event{
+				Type: audit.UserUpdate, Actor: m.by, Object: dec.user.ref(), Changes: dec.changes,
+				Message: dec.user.Name() + " was changed by an import: " + labels(dec.changes) + ".",
+			}
 		}
+		events[i].Detail = map[string]any{"import": m.id, "line": dec.row.Line}
 	}
 	causes, err := audit.RecordAll(tx, now, events)
 	if err != nil {

@@ -30,7 +30,7 @@ func (w *where) param(v any) string {
 // search looks for every word of text in search_key.
 func (w *where) search(text string) {
 	const most = 8
-	words := strings.Fields(fold(text))
+	words := strings.Fields(store.Fold(text))
 	for _, word := range words[:min(len(words), most)] {
 		if len(word) > maxText {
 			word = strings.ToValidUTF8(word[:maxText], "")

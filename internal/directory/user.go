@@ -269,7 +269,7 @@ func checkManager(tx *store.Tx, id, manager UserID, f *problem.Fields) error {
 // can't be somebody else's user name either: both are used to sign in.
 func clash(tx *store.Tx, u User) error {
 	type other struct{ email, usernameKey, name string }
-	key := nameKey(u.Username)
+	key := store.Key(u.Username)
 	others, err := store.All(tx, func(r store.Row) (other, error) {
 		var o other
 		return o, r.Scan(&o.email, &o.usernameKey, &o.name)

@@ -56,11 +56,11 @@ func derive(a Attributes) (derived, error) {
 	}
 	words := []string{a.DisplayName, a.GivenName, a.MiddleName, a.FamilyName, a.Username, a.Email, a.EmployeeID}
 	return derived{
-		usernameKey: nameKey(a.Username),
+		usernameKey: store.Key(a.Username),
 		name:        a.Name(),
 		profile:     string(raw),
 		sortKey:     sortKey(a.Name()),
-		searchKey:   clipBytes(fold(strings.Join(words, " ")), maxSearchKey),
+		searchKey:   clipBytes(store.Fold(strings.Join(words, " ")), maxSearchKey),
 	}, nil
 }
 
@@ -71,7 +71,7 @@ const (
 )
 
 // sortKey is what people are sorted by.
-func sortKey(name string) string { return clipBytes(fold(name), maxSortKey) }
+func sortKey(name string) string { return clipBytes(store.Fold(name), maxSortKey) }
 
 // clipBytes cuts s to at most n bytes, between characters.
 func clipBytes(s string, n int) string {
@@ -82,30 +82,6 @@ func clipBytes(s string, n int) string {
 		n--
 	}
 	return s[:n]
-}
-
-// fold is store.Fold with a short way for ASCII.
-func fold(s string) string {
-	if isASCII(s) {
-		return strings.ToLower(strings.Join(strings.Fields(s), " "))
-	}
-	return store.Fold(s)
-}
-
-func nameKey(s string) string {
-	if isASCII(s) {
-		return strings.ToLower(strings.Join(strings.Fields(s), " "))
-	}
-	return store.Key(s)
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
 
 // insertWidth is how many parameters one person takes in insertUsers.
@@ -205,7 +181,7 @@ func GetUser(tx *store.Tx, id UserID) (User, error) {
 // FindByLogin returns the person with that e-mail address or, failing that, that user name,
 // both without regard to case; or a NotFound error.
 func FindByLogin(tx *store.Tx, login string) (User, error) {
-	key := nameKey(login)
+	key := store.Key(login)
 	if key == "" || len(key) > maxText*4 {
 		return User{}, noSuchUser(store.ErrNotFound)
 	}

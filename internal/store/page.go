@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/runes"
 	"golang.org/x/text/transform"
@@ -59,6 +60,9 @@ func DecodeCursor(cursor string, n int) ([]string, error) {
 // Fold returns s without case, accents and surrounding space: what *_key columns hold and
 // searches use.
 func Fold(s string) string {
+	if isASCII(s) {
+		return plain(s)
+	}
 	strip := transform.Chain(norm.NFKD, runes.Remove(runes.In(unicode.Mn)), norm.NFC)
 	out, _, err := transform.String(strip, s)
 	if err != nil {
@@ -70,5 +74,20 @@ func Fold(s string) string {
 // Key returns what a unique, case-insensitive column holds: s without case and surrounding
 // space, accents kept ("José" and "jose" are two people).
 func Key(s string) string {
+	if isASCII(s) {
+		return plain(s)
+	}
 	return norm.NFC.String(strings.ToLower(strings.Join(strings.Fields(s), " ")))
+}
+
+// plain is Fold and Key of ASCII text, which most is.
+func plain(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
