@@ -161,6 +161,9 @@ type Field struct {
 	When string
 	// Attrs are further attributes of the input.
 	Attrs templ.Attributes
+
+	form url.Values // the values of the Form that it comes from
+	off  bool       // When isn't met
 }
 
 // Hint sets Help.
@@ -195,8 +198,16 @@ func (f Field) Limit(characters int) Field { f.MaxLength = characters; return f 
 // Off sets Disabled when off is true.
 func (f Field) Off(off bool) Field { f.Disabled = off; return f }
 
-// OnlyWhen sets When.
-func (f Field) OnlyWhen(condition string) Field { f.When = condition; return f }
+// OnlyWhen sets When. A field of a Form that doesn't meet the condition now is left out from the
+// first moment where scripts run, so that nothing moves.
+func (f Field) OnlyWhen(condition string) Field {
+	f.When = condition
+	if f.form != nil {
+		name, values, _ := strings.Cut(condition, "=")
+		f.off = !slices.Contains(strings.Split(values, "|"), f.form.Get(name))
+	}
+	return f
+}
 
 // With sets one further attribute of the input.
 func (f Field) With(name string, value any) Field {
@@ -351,7 +362,10 @@ func (f Form) Error(name string) string {
 // checked when the value is "on", "true" or "1".
 func (f Form) Field(name, label string) Field {
 	v := f.Value(name)
-	return Field{Name: name, Label: label, ID: f.fieldID(name), Value: v, Error: f.Error(name), Checked: v == "on" || v == "true" || v == "1"}
+	return Field{
+		Name: name, Label: label, ID: f.fieldID(name), Value: v, Error: f.Error(name), Checked: v == "on" || v == "true" || v == "1",
+		form: f.values,
+	}
 }
 
 // Summary is the list of all that is wrong, with links to the fields; it draws nothing when

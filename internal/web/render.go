@@ -2,7 +2,9 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -14,6 +16,21 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // maxPooled keeps one huge page from holding its memory for ever.
 const maxPooled = 256 << 10
+
+// compressFrom is from how many bytes on a page is compressed: lists, not the small pages on
+// the sign-on path, for which it would cost more than it brings.
+const compressFrom = 16 << 10
+
+var compressors = sync.Pool{New: func() any {
+	w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed) // fails only for an unknown level
+	return w
+}}
+
+// compresses reports whether a page is sent compressed. Only answers to GET are: secrets that
+// are shown once come as answers to POST, and no page holds a token that its size could betray.
+func compresses(r *http.Request, size int) bool {
+	return size >= compressFrom && r.Method == http.MethodGet && acceptsGzip(r.Header.Get("Accept-Encoding"))
+}
 
 // Render writes component c as an HTML answer. It renders into a buffer first: when c fails,
 // nothing has been sent and the error is returned for the error page. Unless the handler has
@@ -34,6 +51,18 @@ func Render(w http.ResponseWriter, r *http.Request, status int, c templ.Componen
 		h.Set("Cache-Control", "no-store")
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Add("Vary", "Accept-Encoding")
+	if compresses(r, buf.Len()) {
+		h.Set("Content-Encoding", "gzip")
+		w.WriteHeader(status)
+		z := compressors.Get().(*gzip.Writer)
+		z.Reset(w)
+		_, _ = z.Write(buf.Bytes()) // the reader may have gone; nothing to do about it
+		_ = z.Close()               // as above
+		z.Reset(io.Discard)
+		compressors.Put(z)
+		return nil
+	}
 	h.Set("Content-Length", strconv.Itoa(buf.Len()))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {

@@ -152,6 +152,7 @@
     const want = part.dataset.when.slice(at + 1).split("|");
     const value = form ? new FormData(form).get(name) ?? "" : "";
     part.hidden = !want.includes(String(value));
+    part.removeAttribute("data-off");
     each("input, select, textarea", (i) => {
       if (part.hidden && i.required) {
         i.required = false;
