@@ -59,7 +59,7 @@ func New(h *House) (*Server, error) {
 	cookie := web.SessionCookie{Secure: h.Config.HTTPS()}
 	idp.New(idp.Config{
 		DB: h.DB, Apps: h.Apps, Authn: h.Authn, Catalog: h.Catalog, Pairs: h.Pairs, PublicURL: h.Config.PublicURL, Now: h.Now, Log: h.Log,
-		ClientAddress: s.ClientAddress,
+		ClientAddress: s.ClientAddress, Page: s.page,
 	}).Routes(mux)
 	portal.New(portal.Config{
 		DB: h.DB, Authn: h.Authn, Apps: h.Apps, Directory: h.Directory, PublicURL: h.Config.PublicURL, Now: h.Now, Log: h.Log,
@@ -78,8 +78,18 @@ func New(h *House) (*Server, error) {
 		DB: h.DB, Directory: h.Directory, Apps: h.Apps, Authn: h.Authn, Engine: h.Engine, Log: h.Events, Catalog: h.Catalog, Version: h.Version,
 		Now: h.Now, Logger: h.Log, ClientAddress: s.ClientAddress,
 	}))
+	mux.Handle("/", web.Edge{Log: h.Log, Page: s.page}.NotFound())
 	s.handler = s.middleware(mux)
 	return s, nil
+}
+
+// page is the frame of pages that belong to nobody in particular.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) web.Page {
+	p := web.NewPage(w, r, "")
+	if org, err := s.Directory.Organization(r.Context()); err == nil {
+		p.Organization.Name = org.Name
+	}
+	return p
 }
 
 // Handler answers all requests.
