@@ -399,6 +399,6 @@ func TestRoleTable(t *testing.T) {
 	}
 	s.get("reader", bob).page().hasNot("Suspend", "Delete", "Hand out", "Save<", "Change role").has("Platform", "Read-only")
 	s.get("helpdesk", bob).page().has("Suspend", "Set a password").hasNot("Save<", "Change role", `id="delete"`)
-	s.get("reader", eng).page().hasNot("Remove from the group", "Add to the group", ">Edit<")
+	s.get("reader", eng).page().hasNot("Remove from the group", "Add to the group", "Add people", ">Edit<")
 	s.get("reader", "/console/settings").page().hasNot("API keys", "Save<").has("Vertex")
 }
