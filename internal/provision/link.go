@@ -209,8 +209,9 @@ func setMembers(tx *store.Tx, id app.ID, groupID string, members []string) error
 	return addMembers(tx, id, groupID, members)
 }
 
-// memberChunk keeps a statement's parameters well below both engines' limits.
-const memberChunk = 500
+// memberChunk keeps a statement's parameters few: SQLite looks them up by name, so that many cost
+// more than their number.
+const memberChunk = 150
 
 func addMembers(tx *store.Tx, id app.ID, groupID string, members []string) error {
 	for len(members) > 0 {
