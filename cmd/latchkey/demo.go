@@ -68,6 +68,7 @@ func (d demoCmd) Run(ctx context.Context, c *server.Config, t terminal) (err err
 	if err != nil {
 		return errors.Join(err, listener.Close(), siteListener.Close(), site.Close())
 	}
+	told := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveSite(ctx, siteListener, site) })
 	g.Go(func() error { return s.Run(ctx, listener, nil) })
@@ -78,7 +79,10 @@ func (d demoCmd) Run(ctx context.Context, c *server.Config, t terminal) (err err
 		}
 		return d.welcome(ctx, h, site, siteURL, t)
 	})
-	return g.Wait()
+	if err := g.Wait(); !errors.Is(err, context.Canceled) || told.Err() == nil {
+		return err
+	}
+	return nil // told to end while it was being set up
 }
 
 func (d demoCmd) welcomeEmpty(ctx context.Context, h *server.House, siteURL string, t terminal) {

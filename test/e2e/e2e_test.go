@@ -72,7 +72,7 @@ func TestScripts(t *testing.T) {
 				Dir:                 ".",
 				UpdateScripts:       *update,
 				RequireExplicitExec: true,
-				Deadline:            time.Now().Add(4 * time.Minute),
+				Deadline:            time.Now().Add(8 * time.Minute),
 				Setup:               func(e *testscript.Env) error { return setup(e, engine) },
 				Condition: func(cond string) (bool, error) {
 					if cond == "sqlite" || cond == "postgresql" {
@@ -88,6 +88,7 @@ func TestScripts(t *testing.T) {
 					"site":       site,
 					"waituntil":  waitUntil,
 					"waitstatus": waitStatus,
+					"waitfile":   waitFile,
 					"people":     people,
 				},
 			})
@@ -137,6 +138,10 @@ func freePorts(n int) ([]string, error) {
 	return ports, nil
 }
 
+// patience is how long to wait for what usually takes a moment: other tests keep the machine
+// busy.
+const patience = time.Minute
+
 func check(ts *testscript.TestScript, neg bool, usage string, ok bool) {
 	if neg {
 		ts.Fatalf("! isn't possible here")
@@ -149,7 +154,7 @@ func check(ts *testscript.TestScript, neg bool, usage string, ok bool) {
 // waitHTTP waits until an address answers with 2xx.
 func waitHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, "waithttp URL", len(args) == 1)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		status, _, _, err := request("GET", args[0], "", nil)
 		if err == nil && status/100 == 2 {
@@ -306,7 +311,7 @@ func waitUntil(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, "waituntil LENGTH URL", len(args) == 2)
 	least, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		var list []json.RawMessage
 		_, body, _, err := request("GET", args[1], "", nil)
@@ -322,10 +327,28 @@ func waitUntil(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// waitFile waits until a file that somebody writes matches a regular expression.
+func waitFile(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, "waitfile FILE REGEXP", len(args) == 2)
+	re, err := regexp.Compile(args[1])
+	ts.Check(err)
+	deadline := time.Now().Add(patience)
+	for {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && re.Match(b) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s doesn't match %s: %v\n%s", args[0], args[1], err, b)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // waitStatus waits until provisioning of an application has a status.
 func waitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, "waitstatus APP STATUS", len(args) == 2)
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		ts.Check(ts.Exec("latchkey", "apps", "status", args[0], "-o", "json"))
 		var status struct{ State string }
