@@ -62,7 +62,6 @@ type importPage struct {
 	Pager     web.Pager
 	MayImport bool
 	Form      web.Form
-	Back      string
 }
 
 // importRefresh is how often a running import is looked at again.
@@ -113,8 +112,7 @@ func (c *Console) importFrame(w http.ResponseWriter, r *request) (importPage, er
 	if imp.ApplicationID != s.App.ID {
 		return importPage{}, problem.New(problem.NotFound, "There is no such import of %s.", s.App.Label)
 	}
-	f := s.inner("Accounts at "+s.product(), "Provisioning", "provisioning")
-	f.Crumbs = append(f.Crumbs, web.Crumb{Label: "Import", Href: s.path("import")})
+	f := s.inner("Accounts at "+s.product(), "Import", "import")
 	return importPage{appFrame: f, Import: imp, MayImport: r.can(access.ManageDirectory)}, nil
 }
 

@@ -367,7 +367,8 @@ type linksPage struct {
 	Filter web.FilterBar
 	Pager  web.Pager
 	MayRun bool
-	Narrow bool
+	// Narrowed tells whether a filter is set.
+	Narrowed bool
 }
 
 func (c *Console) provisioningObjects(w http.ResponseWriter, r *request) error {
@@ -389,7 +390,7 @@ func (c *Console) provisioningObjects(w http.ResponseWriter, r *request) error {
 	}
 	p := linksPage{
 		appFrame: s.inner("People and groups at "+s.product(), "Provisioning", "provisioning"), Links: list.Items, MayRun: s.MayRun && s.running(),
-		Narrow: q.Get("q")+q.Get("status")+q.Get("kind") != "", Pager: pager(r, list.Next, ""),
+		Narrowed: q.Get("q")+q.Get("status")+q.Get("kind") != "", Pager: pager(r, list.Next, ""),
 	}
 	p.Filter = web.FilterBar{
 		Action: p.path("provisioning", "objects"), Query: query.Text, Placeholder: "Name", Target: "#objects",
@@ -398,7 +399,7 @@ func (c *Console) provisioningObjects(w http.ResponseWriter, r *request) error {
 			{Name: "status", Label: "State", Value: q.Get("status"), Options: linkStatusOptions()},
 		},
 	}
-	if p.Narrow {
+	if p.Narrowed {
 		p.Filter.Clear = p.Filter.Action
 	}
 	return web.Render(w, r.Request, http.StatusOK, linksView(p))
@@ -418,9 +419,9 @@ func linkStatusOptions() []web.Option {
 func (p linksPage) linkRows() []web.Row {
 	var rows []web.Row
 	for _, l := range p.Links {
-		kind, part, icon := "people", "Person", "user-round"
+		kind, part := "people", "Person"
 		if l.Kind == scim.Group {
-			kind, part, icon = "groups", "Group", "users-round"
+			kind, part = "groups", "Group"
 		}
 		row := web.Row{ID: l.ObjectID, Name: l.Name, Quiet: l.Status == provision.LinkInactive || l.Status == provision.LinkReleased}
 		retry := web.PostButton{
@@ -430,7 +431,6 @@ func (p linksPage) linkRows() []web.Row {
 		row.Cells = web.Cells(
 			web.Identity{Name: cmp.Or(l.Name, l.ObjectID), Detail: part, Href: p.path("provisioning", kind, l.ObjectID)},
 			linkBadge(l.Status), web.Text(l.Reason), web.Time{At: l.SyncedAt, Now: p.Now, None: "not yet"}, nil)
-		_ = icon
 		switch l.Status {
 		case provision.LinkBlocked:
 			row.Level = web.Warn
@@ -456,8 +456,6 @@ type objectPage struct {
 	Snapshot string
 	Events   eventsView
 	MayRun   bool
-	// Acts are what a person may choose for it.
-	Acts []web.Button
 }
 
 func (c *Console) provisionedPerson(w http.ResponseWriter, r *request) error {

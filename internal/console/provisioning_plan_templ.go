@@ -579,7 +579,7 @@ func linksView(p linksPage) templ.Component {
 }
 
 func linksEmpty(p linksPage) web.Empty {
-	if p.Narrow {
+	if p.Narrowed {
 		return web.Empty{Icon: "search", Title: "Nobody is in this state", Text: "Take a filter away to see the others.", Action: web.Button{Label: "Show all", Href: p.Filter.Action}}
 	}
 	return web.Empty{Icon: "refresh-cw", Title: "Nothing is known yet", Text: "As soon as provisioning is active, everybody who is sent stands here with how it went.", Action: web.Button{Label: "Back to provisioning", Href: p.path("provisioning")}}

@@ -204,8 +204,7 @@ func (c *Console) saveTheirValues(w http.ResponseWriter, r *request) error {
 	set := func(s *app.SAMLSettings) {
 		s.SPEntityID, s.ACS, s.DefaultRelayState = r.PostForm.Get("spEntityId"), acs, r.PostForm.Get("defaultRelayState")
 	}
-	message := "The values of " + "the other side are saved."
-	return c.saveSignOn(w, r, message, func(s *app.SAMLSettings) error {
+	return c.saveSignOn(w, r, "The values of the other side are saved.", func(s *app.SAMLSettings) error {
 		if acsErr != nil {
 			return acsErr
 		}
@@ -404,7 +403,7 @@ func (c *Console) prepareCertificate(w http.ResponseWriter, r *request) error {
 	return done(w, r, appPath(id, "certificate", "swap"), "The next certificate is prepared. Nothing has changed yet.")
 }
 
-// uploadCertificatePage takes an administrator's own key pair.
+// certificateUploadPage takes an administrator's own key pair.
 type certificateUploadPage struct {
 	appFrame
 	Form web.Form
