@@ -40,10 +40,6 @@ LATCHKEY_TEST_POSTGRES=$(./test/postgres.sh start 2>/tmp/latchkey-postgres.log) 
 export LATCHKEY_TEST_POSTGRES
 trap './test/postgres.sh stop' EXIT
 
-step "building"
-go build ./...
-step "vetting"
-go vet ./...
 step "testing"
 # Many tests wait for time to pass: more of them at once than there are processors.
 go test -timeout 20m -parallel 8 "$@" ./...
