@@ -35,6 +35,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 	apt-get install -y -q --no-install-recommends "${missing[@]}" >>/tmp/latchkey-apt.log 2>&1 || { tail -20 /tmp/latchkey-apt.log >&2; exit 1; }
 fi
 
+if [ ! -e test/browser/node_modules/axe-core/axe.min.js ]; then
+	step "installing the rules of accessibility"
+	npm ci --prefix test/browser --no-audit --no-fund --silent
+fi
+
 step "starting PostgreSQL"
 LATCHKEY_TEST_POSTGRES=$(./test/postgres.sh start 2>/tmp/latchkey-postgres.log) || { cat /tmp/latchkey-postgres.log >&2; exit 1; }
 export LATCHKEY_TEST_POSTGRES
