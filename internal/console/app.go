@@ -110,11 +110,12 @@ func (c *Console) routesApplications(mux *http.ServeMux) {
 
 // appPath is the path of an application's page, with further parts behind it.
 func appPath(id app.ID, parts ...string) string {
-	p := appsPath + "/" + url.PathEscape(string(id))
+	var b strings.Builder
+	b.WriteString(appsPath + "/" + url.PathEscape(string(id)))
 	for _, s := range parts {
-		p += "/" + url.PathEscape(s)
+		b.WriteString("/" + url.PathEscape(s))
 	}
-	return p
+	return b.String()
 }
 
 // appFrame is what every page of an application knows.
