@@ -114,7 +114,7 @@ func (d demoCmd) welcome(ctx context.Context, h *server.House, site *rehearsal.S
 			return err
 		}
 		for product, group := range map[string]string{"Jira": "Engineering", "Confluence": "Design"} {
-			if err := site.GrantProduct(product, group); err != nil {
+			if err := grant(ctx, site, product, group); err != nil && ctx.Err() == nil {
 				h.Log.Warn("product access could not be granted at the rehearsal site", "product", product, "error", err)
 			}
 		}
@@ -134,4 +134,20 @@ func (d demoCmd) welcome(ctx context.Context, h *server.House, site *rehearsal.S
   Press Ctrl-C to end.
 `, h.Config.PublicURL, siteURL, site.Organization().SiteURL, people[0].email(), people[7].email(), companyPassword)
 	return nil
+}
+
+// grant gives a group access to a product there. A group shows up in the organization moments
+// after it was provisioned.
+func grant(ctx context.Context, site *rehearsal.Site, product, group string) error {
+	for range 50 {
+		err := site.GrantProduct(product, group)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	return site.GrantProduct(product, group)
 }

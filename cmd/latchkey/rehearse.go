@@ -50,7 +50,11 @@ func serveSite(ctx context.Context, l net.Listener, site *rehearsal.Site) error 
 		err := site.Close()
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		ended <- errors.Join(err, srv.Shutdown(end))
+		down := srv.Shutdown(end)
+		if errors.Is(down, context.DeadlineExceeded) {
+			down = srv.Close() // connections that were opened and never used aren't worth more waiting
+		}
+		ended <- errors.Join(err, down)
 	}()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return errors.Join(err, site.Close())
