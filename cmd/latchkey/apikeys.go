@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
+	"github.com/latchkey-idp/latchkey/internal/api"
 	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/server"
@@ -16,17 +17,12 @@ type apiKeysCmd struct {
 	Revoke apiKeysRevokeCmd `cmd:"" help:"End API keys at once."`
 }
 
-// apiKeyView is an API key as JSON; Key is set when it was just made.
+// apiKeyView is an API key as JSON: in the API's form, with how it stands.
 type apiKeyView struct {
-	ID         string      `json:"id"`
-	Name       string      `json:"name"`
-	Role       access.Role `json:"role"`
-	Key        string      `json:"key,omitempty"`
-	State      string      `json:"state"`
-	CreatedAt  time.Time   `json:"createdAt"`
-	ExpiresAt  time.Time   `json:"expiresAt,omitzero"`
-	LastUsedAt time.Time   `json:"lastUsedAt,omitzero"`
-	RevokedAt  time.Time   `json:"revokedAt,omitzero"`
+	api.APIKey
+	State string `json:"state"`
+	// Secret is set when the key was just made.
+	Secret string `json:"secret,omitempty"`
 }
 
 func viewAPIKey(k authn.APIKey, now time.Time) apiKeyView {
@@ -37,10 +33,7 @@ func viewAPIKey(k authn.APIKey, now time.Time) apiKeyView {
 	case !k.Works(now):
 		state = "expired"
 	}
-	return apiKeyView{
-		ID: k.ID, Name: k.Name, Role: k.Role, State: state, CreatedAt: k.CreatedAt.UTC(), ExpiresAt: k.ExpiresAt.UTC(),
-		LastUsedAt: k.LastUsedAt.UTC(), RevokedAt: k.RevokedAt.UTC(),
-	}
+	return apiKeyView{APIKey: api.APIKeyJSON(k), State: state}
 }
 
 type apiKeysListCmd struct {
@@ -97,7 +90,7 @@ func (n apiKeysCreateCmd) Run(ctx context.Context, c *server.Config, t terminal)
 		}
 		if n.json() {
 			v := viewAPIKey(k, d.Now())
-			v.Key = secret.Reveal()
+			v.Secret = secret.Reveal()
 			return d.printJSON(v)
 		}
 		return d.say("API key %s (shown this once):\n%s", visible(k.Name), secret.Reveal())

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/api"
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/directory"
@@ -45,62 +45,14 @@ type appArg struct {
 	App string `arg:"" help:"Label, last part of the IdP URL, or id."`
 }
 
-// appView is an application as JSON.
+// appView is an application as JSON: in the API's form, with its groups where one is shown.
 type appView struct {
-	ID        app.ID `json:"id"`
-	Connector string `json:"connector"`
-	app.Attributes
-	Slug      string    `json:"slug,omitempty"`
-	OldSlugs  []string  `json:"oldSlugs,omitempty"`
-	HasLogo   bool      `json:"hasLogo"`
-	SAML      *samlView `json:"saml,omitempty"`
-	SCIM      *scimView `json:"scim,omitempty"`
-	Groups    []string  `json:"groups,omitempty"`
-	GroupsNo  int       `json:"groupCount"`
-	Warnings  []string  `json:"warnings,omitempty"`
-	Version   int64     `json:"version"`
-	CreatedAt time.Time `json:"createdAt"`
-	UpdatedAt time.Time `json:"updatedAt"`
-}
-
-type samlView struct {
-	app.SAMLSettings
-	SSOURL         string     `json:"ssoUrl"`
-	MetadataURL    string     `json:"metadataUrl"`
-	CertificateURL string     `json:"certificateUrl"`
-	Status         app.Status `json:"status"`
-	Missing        []string   `json:"missing,omitempty"`
-	ActivatedAt    time.Time  `json:"activatedAt,omitzero"`
-}
-
-type scimView struct {
-	app.SCIMSettings
-	TokenSet bool       `json:"tokenSet"`
-	Status   app.Status `json:"status"`
-	Reason   string     `json:"reason,omitempty"`
-	Since    time.Time  `json:"since,omitzero"`
-	Missing  []string   `json:"missing,omitempty"`
+	api.Application
+	BoundGroups []api.GroupRef `json:"boundGroups,omitempty"`
 }
 
 func (d desk) viewApp(a app.Application) appView {
-	v := appView{
-		ID: a.ID, Connector: a.Connector, Attributes: a.Attributes, Slug: a.Slug, OldSlugs: a.OldSlugs, HasLogo: a.HasLogo, GroupsNo: a.Groups,
-		Version: a.Version, CreatedAt: a.CreatedAt.UTC(), UpdatedAt: a.UpdatedAt.UTC(),
-	}
-	if a.SAML.Offered {
-		u := d.Apps.URLs(a)
-		v.SAML = &samlView{
-			SAMLSettings: a.SAML.SAMLSettings, SSOURL: u.SSO, MetadataURL: u.Metadata, CertificateURL: u.Certificate,
-			Status: a.SAML.Status, Missing: a.SAML.Missing, ActivatedAt: a.SAML.ActivatedAt.UTC(),
-		}
-	}
-	if a.SCIM.Offered {
-		v.SCIM = &scimView{
-			SCIMSettings: a.SCIM.SCIMSettings, TokenSet: a.SCIM.TokenSet, Status: a.SCIM.Status, Reason: a.SCIM.Reason,
-			Since: a.SCIM.Since.UTC(), Missing: a.SCIM.Missing,
-		}
-	}
-	return v
+	return appView{Application: api.ApplicationJSON(d.Apps, a)}
 }
 
 // statusCell shows how it stands with an integration.
@@ -126,19 +78,11 @@ func (l appsCatalogueCmd) Run(_ context.Context, t terminal) error {
 	if l.Text != "" {
 		list = c.Search(l.Text)
 	}
-	type product struct {
-		Key         string   `json:"key"`
-		Name        string   `json:"name"`
-		Aliases     []string `json:"aliases,omitempty"`
-		Description string   `json:"description"`
-		SAML        bool     `json:"saml"`
-		SCIM        bool     `json:"scim"`
-	}
-	views := []product{}
+	views := []api.Connector{}
 	tb := newTable("CONNECTOR", "NAME", "SAML", "SCIM", "ALSO KNOWN AS")
 	for _, x := range list {
 		saml, scim, _ := x.Has()
-		views = append(views, product{x.Key, x.Name, x.Aliases, x.Description, saml, scim})
+		views = append(views, api.ConnectorJSON(x))
 		tb.add(x.Key, x.Name, yes(saml), yes(scim), strings.Join(x.Aliases, ", "))
 	}
 	switch {
@@ -208,11 +152,9 @@ func (d desk) showApp(ctx context.Context, a app.Application, o outputFlag) erro
 	if err != nil {
 		return err
 	}
+	a.Groups = len(groups)
 	v := d.viewApp(a)
-	v.Groups, v.GroupsNo = names(groups), len(groups)
-	for _, w := range d.Apps.Warnings(a) {
-		v.Warnings = append(v.Warnings, w.Text)
-	}
+	v.BoundGroups = api.GroupRefs(groups)
 	if o.json() {
 		return d.printJSON(v)
 	}
@@ -222,7 +164,7 @@ func (d desk) showApp(ctx context.Context, a app.Application, o outputFlag) erro
 	f.add("Connector", a.Connector)
 	f.add("In the portal", yes(a.PortalVisible))
 	f.add("Address", a.BookmarkURL)
-	f.add("User groups", strings.Join(v.Groups, ", "))
+	f.add("User groups", strings.Join(names(groups), ", "))
 	if len(groups) == 0 {
 		f.add("User groups", cell{"none, so nobody has access: latchkey apps bind", warn})
 	}
@@ -242,7 +184,7 @@ func (d desk) showApp(ctx context.Context, a app.Application, o outputFlag) erro
 			return err
 		}
 	}
-	return d.warn(v.Warnings)
+	return d.warnings(a)
 }
 
 func (d desk) warn(warnings []string) error {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/api"
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
@@ -547,18 +548,6 @@ type appsAccountsCmd struct {
 	outputFlag
 }
 
-// accountView is what is remembered of one object at the target, as JSON.
-type accountView struct {
-	Kind     string               `json:"kind"`
-	ObjectID string               `json:"objectId"`
-	Name     string               `json:"name"`
-	RemoteID string               `json:"remoteId"`
-	Status   provision.LinkStatus `json:"status"`
-	Reason   string               `json:"reason,omitempty"`
-	SyncedAt time.Time            `json:"syncedAt,omitzero"`
-	Snapshot scim.Resource        `json:"snapshot,omitempty"`
-}
-
 // resourceType is a kind of ours as SCIM calls it.
 func resourceType(kind string) scim.ResourceType {
 	return map[string]scim.ResourceType{"user": scim.User, "group": scim.Group}[kind]
@@ -570,7 +559,7 @@ func (n appsAccountsCmd) Run(ctx context.Context, c *server.Config, t terminal) 
 		if err != nil {
 			return err
 		}
-		views := []accountView{}
+		views := []api.ProvisioningLink{}
 		tb := newTable("KIND", "NAME", "STATUS", "IN SYNC SINCE", "REASON")
 		tones := map[provision.LinkStatus]tone{
 			provision.LinkSynced: good, provision.LinkPending: warn, provision.LinkBlocked: bad, provision.LinkFailed: bad,
@@ -579,12 +568,11 @@ func (n appsAccountsCmd) Run(ctx context.Context, c *server.Config, t terminal) 
 		_, more, err := pages(n.most(n.outputFlag), func(cursor string, limit int) (store.Page[provision.Link], error) {
 			return d.Engine.Links(ctx, d.by, a.ID, provision.LinkQuery{Kind: resourceType(n.Kind), Status: n.Status, Text: n.Text, Cursor: cursor, Limit: limit})
 		}, func(l provision.Link) {
-			kind := strings.ToLower(string(l.Kind))
 			if n.json() {
-				views = append(views, accountView{kind, l.ObjectID, l.Name, l.RemoteID, l.Status, l.Reason, l.SyncedAt.UTC(), l.Snapshot})
+				views = append(views, api.LinkJSON(l))
 				return
 			}
-			tb.add(kind, l.Name, cell{string(l.Status), tones[l.Status]}, l.SyncedAt, l.Reason)
+			tb.add(strings.ToLower(string(l.Kind)), l.Name, cell{string(l.Status), tones[l.Status]}, l.SyncedAt, l.Reason)
 		})
 		switch {
 		case err != nil:
@@ -622,7 +610,7 @@ func (n appsExplainCmd) Run(ctx context.Context, c *server.Config, t terminal) e
 			return err
 		}
 		if n.json() {
-			return d.printJSON(e)
+			return d.printJSON(api.ExplanationJSON(e))
 		}
 		var f facts
 		f.add("Person", cell{u.Email, strong})

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/api"
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/problem"
@@ -173,18 +173,6 @@ type appsCertificateCmd struct {
 	outputFlag
 }
 
-// certificateView is a signing certificate as JSON.
-type certificateView struct {
-	ID          string      `json:"id"`
-	Status      keys.Status `json:"status"`
-	Subject     string      `json:"subject"`
-	Fingerprint string      `json:"fingerprint"`
-	NotBefore   time.Time   `json:"notBefore"`
-	NotAfter    time.Time   `json:"notAfter"`
-	DaysLeft    int         `json:"daysLeft"`
-	PEM         string      `json:"pem"`
-}
-
 func (n appsCertificateCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
 	return at(ctx, c, t, func(d desk) error {
 		a, err := d.app(ctx, n.App)
@@ -265,13 +253,11 @@ func (n appsCertificateCmd) list(ctx context.Context, d desk, a app.Application)
 		return err
 	}
 	now := d.Now()
-	views := []certificateView{}
+	views := []api.Certificate{}
 	tb := newTable("STATUS", "ENDS", "DAYS LEFT", "SHA-256 FINGERPRINT").figures(2)
 	for _, p := range pairs {
 		left := p.DaysLeft(now)
-		views = append(views, certificateView{
-			p.ID, p.Status, p.Certificate.Subject.CommonName, p.Fingerprint(), p.NotBefore.UTC(), p.NotAfter.UTC(), left, p.PEM,
-		})
+		views = append(views, api.CertificateJSON(p, now))
 		tn := plain
 		switch {
 		case left < 7:

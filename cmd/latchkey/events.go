@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/latchkey-idp/latchkey/internal/access"
+	"github.com/latchkey-idp/latchkey/internal/api"
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/server"
@@ -19,37 +19,6 @@ import (
 type eventsCmd struct {
 	List eventsListCmd `cmd:"" default:"withargs" help:"Search events, newest first; or follow them."`
 	Show eventsShowCmd `cmd:"" help:"Show one event with all its details."`
-}
-
-// eventView is an event as JSON.
-type eventView struct {
-	ID            string         `json:"id"`
-	At            time.Time      `json:"at"`
-	Type          audit.Type     `json:"type"`
-	Outcome       audit.Outcome  `json:"outcome"`
-	Actor         actorView      `json:"actor"`
-	Object        audit.Ref      `json:"object"`
-	ApplicationID string         `json:"applicationId,omitempty"`
-	Cause         string         `json:"cause,omitempty"`
-	Message       string         `json:"message"`
-	Changes       []audit.Change `json:"changes,omitempty"`
-	Detail        map[string]any `json:"detail,omitempty"`
-}
-
-type actorView struct {
-	Kind        access.Kind `json:"kind"`
-	ID          string      `json:"id,omitempty"`
-	Name        string      `json:"name"`
-	Address     string      `json:"address,omitempty"`
-	Correlation string      `json:"correlation,omitempty"`
-}
-
-func viewEvent(e audit.Event) eventView {
-	return eventView{
-		ID: e.ID, At: e.At.UTC(), Type: e.Type, Outcome: e.Outcome, Object: e.Object, ApplicationID: e.ApplicationID, Cause: e.Cause,
-		Message: e.Message, Changes: e.Changes, Detail: e.Detail,
-		Actor: actorView{e.Actor.Kind, e.Actor.ID, e.Actor.Name, e.Actor.Address, e.Actor.Correlation},
-	}
 }
 
 type eventsListCmd struct {
@@ -150,7 +119,7 @@ func (n eventsListCmd) Run(ctx context.Context, c *server.Config, t terminal) er
 			return d.Events.Search(ctx, d.by, q)
 		}, func(e audit.Event) {
 			if isJSON {
-				failed = errors.Join(failed, d.printLine(viewEvent(e)))
+				failed = errors.Join(failed, d.printLine(api.EventJSON(e)))
 				return
 			}
 			if narrow {
@@ -239,7 +208,7 @@ func (n eventsListCmd) follow(ctx context.Context, d desk, q audit.Query) error 
 
 func (n eventsListCmd) print(d desk, e audit.Event) error {
 	if n.Output == "json" {
-		return d.printLine(viewEvent(e))
+		return d.printLine(api.EventJSON(e))
 	}
 	o := outcomeCell(e.Outcome)
 	return d.say("%s  %s  %s  %s", moment(e.At), d.paint(o.tone, string(e.Type)), visible(firstOf(e.Actor.Name, string(e.Actor.Kind))), visible(firstOf(e.Message, e.Object.Name)))
@@ -257,7 +226,7 @@ func (n eventsShowCmd) Run(ctx context.Context, c *server.Config, t terminal) er
 			return err
 		}
 		if n.json() {
-			return d.printJSON(viewEvent(e))
+			return d.printJSON(api.EventJSON(e))
 		}
 		var f facts
 		f.add("Time", e.At)

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/api"
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/problem"
@@ -24,28 +24,13 @@ type groupsCmd struct {
 	Remove groupsRemoveCmd `cmd:"" help:"Take people out of a group."`
 }
 
-// groupView is a group as JSON.
+// groupView is a group as JSON: in the API's form, with applications where one is shown.
 type groupView struct {
-	ID directory.GroupID `json:"id"`
-	directory.GroupAttributes
-	Members      int              `json:"members"`
-	Version      int64            `json:"version"`
-	CreatedAt    time.Time        `json:"createdAt"`
-	UpdatedAt    time.Time        `json:"updatedAt"`
-	Applications []applicationRef `json:"applications,omitempty"`
+	api.Group
+	Applications []api.ApplicationRef `json:"applications,omitempty"`
 }
 
-type applicationRef struct {
-	ID    app.ID `json:"id"`
-	Label string `json:"label"`
-}
-
-func viewGroup(g directory.Group) groupView {
-	return groupView{
-		ID: g.ID, GroupAttributes: g.GroupAttributes, Members: g.Members, Version: g.Version,
-		CreatedAt: g.CreatedAt.UTC(), UpdatedAt: g.UpdatedAt.UTC(),
-	}
-}
+func viewGroup(g directory.Group) groupView { return groupView{Group: api.GroupJSON(g)} }
 
 type groupsListCmd struct {
 	Text string `arg:"" optional:"" help:"Look for this in name and description."`
@@ -123,7 +108,7 @@ func (d desk) showGroup(ctx context.Context, g directory.Group, o outputFlag) er
 	labels := make([]string, len(apps))
 	for i, a := range apps {
 		labels[i] = a.Label
-		v.Applications = append(v.Applications, applicationRef{a.ID, a.Label})
+		v.Applications = append(v.Applications, api.ApplicationRef{ID: a.ID, Label: a.Label})
 	}
 	if o.json() {
 		return d.printJSON(v)

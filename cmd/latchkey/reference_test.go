@@ -262,7 +262,7 @@ is recorded in the events under the name of the operating system's user (` + "`c
 
 - A person is named by e-mail address, user name or id; a group by name or id; an application by label, by the
   last part of its IdP URL, or by id.
-- ` + "`--output json`" + ` prints what programs read, without limits on the number of rows; ` + "`events`" + ` prints one event a line.
+- ` + "`--output json`" + ` prints what programs read, in the form of the API and without limits on the number of rows; ` + "`events`" + ` and acts print one object a line.
 - Colours and progress show on a terminal only, and colours not with ` + "`NO_COLOR`" + `. Tables fit the terminal's width; elsewhere nothing is cut.
 - Secrets are asked for on a terminal and read as a line from standard input elsewhere.
 - What can't be undone asks, and without a terminal needs ` + "`--yes`" + `.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
-	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/api"
 	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/problem"
@@ -35,34 +35,15 @@ type usersCmd struct {
 	SignOut     usersSignOutCmd     `cmd:"" help:"End all sessions of a person."`
 }
 
-// userView is a person as JSON.
+// userView is a person as JSON: in the API's form, with groups and applications where one
+// person is shown.
 type userView struct {
-	ID directory.UserID `json:"id"`
-	directory.Attributes
-	State          directory.State          `json:"state"`
-	PasswordStatus directory.PasswordStatus `json:"passwordStatus"`
-	Role           access.Role              `json:"role"`
-	Version        int64                    `json:"version"`
-	CreatedAt      time.Time                `json:"createdAt"`
-	UpdatedAt      time.Time                `json:"updatedAt"`
-	SuspendedAt    time.Time                `json:"suspendedAt,omitzero"`
-	Groups         []string                 `json:"groups,omitempty"`
-	Applications   []applicationVia         `json:"applications,omitempty"`
+	api.User
+	Groups       []api.GroupRef        `json:"groups,omitempty"`
+	Applications []api.UserApplication `json:"applications,omitempty"`
 }
 
-// applicationVia is an application that a person reaches, and by which groups.
-type applicationVia struct {
-	ID    app.ID   `json:"id"`
-	Label string   `json:"label"`
-	Via   []string `json:"via"`
-}
-
-func viewUser(u directory.User) userView {
-	return userView{
-		ID: u.ID, Attributes: u.Attributes, State: u.State, PasswordStatus: u.PasswordStatus, Role: u.Role, Version: u.Version,
-		CreatedAt: u.CreatedAt.UTC(), UpdatedAt: u.UpdatedAt.UTC(), SuspendedAt: u.SuspendedAt.UTC(),
-	}
-}
+func viewUser(u directory.User) userView { return userView{User: api.UserJSON(u)} }
 
 func stateCell(s directory.State) cell {
 	return cell{string(s), map[directory.State]tone{directory.Active: good, directory.Suspended: bad, directory.Staged: warn}[s]}
@@ -143,9 +124,9 @@ func (d desk) showUser(ctx context.Context, u directory.User, o outputFlag) erro
 		return err
 	}
 	v := viewUser(u)
-	v.Groups = names(groups)
+	v.Groups = api.GroupRefs(groups)
 	for _, a := range apps {
-		v.Applications = append(v.Applications, applicationVia{ID: a.ID, Label: a.Label, Via: names(a.Via)})
+		v.Applications = append(v.Applications, api.UserApplication{ID: a.ID, Label: a.Label, Via: api.GroupRefs(a.Via)})
 	}
 	if o.json() {
 		return d.printJSON(v)
@@ -166,9 +147,9 @@ func (d desk) showUser(ctx context.Context, u directory.User, o outputFlag) erro
 	f.add("Created", u.CreatedAt)
 	f.add("Changed", u.UpdatedAt)
 	f.add("Suspended", u.SuspendedAt)
-	f.add("Groups", strings.Join(v.Groups, ", "))
-	for _, a := range v.Applications {
-		f.add("Application", a.Label+" via "+strings.Join(a.Via, ", "))
+	f.add("Groups", strings.Join(names(groups), ", "))
+	for _, a := range apps {
+		f.add("Application", a.Label+" via "+strings.Join(names(a.Via), ", "))
 	}
 	return f.print(d.terminal)
 }

@@ -235,16 +235,20 @@ func (a *API) linkRoutes(tag, root string) {
 			if err != nil {
 				return nil, err
 			}
-			out := Explanation{Want: x.Want, Why: x.Why, Via: each(x.Via, refGroup), Missing: orEmpty(x.Missing), Since: x.Since}
-			if x.Link.ObjectID != "" && x.Link.Status != "" {
-				l := wireLink(x.Link)
-				out.Link = &l
-			}
-			if w := x.Waiting; w != nil {
-				out.Waiting = &Waiting{Attempts: w.Attempts, Since: w.Since, Due: w.Due, Running: w.Running, Parked: w.Parked, Reason: w.Reason}
-			}
-			return reply(out), nil
+			return reply(wireExplanation(x)), nil
 		})
+}
+
+func wireExplanation(x provision.Explanation) Explanation {
+	out := Explanation{Want: x.Want, Why: x.Why, Via: each(x.Via, refGroup), Missing: orEmpty(x.Missing), Since: x.Since}
+	if x.Link.ObjectID != "" && x.Link.Status != "" {
+		l := wireLink(x.Link)
+		out.Link = &l
+	}
+	if w := x.Waiting; w != nil {
+		out.Waiting = &Waiting{Attempts: w.Attempts, Since: w.Since, Due: w.Due, Running: w.Running, Parked: w.Parked, Reason: w.Reason}
+	}
+	return out
 }
 
 func (a *API) accountRoutes(tag, root string) {
