@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -418,21 +419,37 @@ func (s *story) changeTitle() {
 }
 
 func (s *story) importAccounts() {
-	// Somebody who was invited there before.
-	p := s.there
-	p.follow("Users", "Administration")
-	p.fill("E-mail address", "guest@"+domain)
-	p.fill("First name", "Gus")
-	p.fill("Last name", "Guest")
-	p.follow("Add account", "")
-	p.sees("Gus Guest")
+	// Somebody of whom only the target knows: another client made the account.
+	body := `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"gus.guest","displayName":"Gus Guest","name":{"givenName":"Gus","familyName":"Guest"},` +
+		`"emails":[{"value":"gus.guest@` + domain + `","type":"work","primary":true}]}`
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.baseURL+"/Users", strings.NewReader(body))
+	if err != nil {
+		s.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	req.Header.Set("Content-Type", "application/scim+json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusCreated {
+		s.Fatalf("the stand-in answers %s", res.Status)
+	}
 
-	p = s.admin
+	p := s.admin
 	p.open(s.app + "/provisioning")
 	p.follow("Import", "People who are there already")
 	p.follow("List accounts", "")
-	p.comesToSee("Matched")
+	p.comesToSee("Gus Guest")
+	p.sees("New 1", "Matched 4", "Conflicting 0")
 	p.shot("import-accounts")
+	p.choose("Staged", "Created as")
+	p.follow("Import all 1 new", "")
+	p.sees("New 0")
+	p.shot("import-accounts-done")
+	p.follow("Users", "")
+	p.sees("Gus Guest", "Staged")
 }
 
 func (s *story) renew() {
@@ -491,6 +508,18 @@ func (s *story) remove() {
 func (s *story) activity() {
 	p := s.admin
 	p.follow("Activity", "")
-	p.sees(label)
+	p.sees(
+		"Application "+label+" was created", "Group Engineering was bound to "+label, "Hiro Tanaka was refused at "+label,
+		"Hiro Tanaka signed on to "+label, "Provisioning of "+label+" was activated", "Kavya Nair was created at "+label,
+		"Kavya Nair was updated at "+label+": title", "Sign-on to "+label+" was switched to the next certificate",
+		"Application "+label+" was deleted",
+	)
 	p.shot("activity")
+	// A row opens to what was sent and what came back, without the token.
+	p.fill("Search", "Kavya Nair")
+	p.missing("Group Engineering was bound")
+	p.click("Kavya Nair was updated at "+label, "")
+	p.sees("Staff Engineer", "PATCH", "was Engineer becomes Staff Engineer")
+	p.missing(s.token)
+	p.shot("activity-drawer")
 }

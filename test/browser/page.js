@@ -106,6 +106,7 @@
     },
     copyable: () => document.querySelector(".copy-field input").value,
     href: (name, within) => control(name, within).href,
+    insideDialog: () => !!document.activeElement.closest("dialog[open]") || document.activeElement === document.body,
     active: () => {
       const e = document.activeElement;
       if (!e || e === document.body) return { name: "", tag: "" };

@@ -334,12 +334,10 @@ func (p *person) comesToSee(text string) {
 	p.fail("the page never says “%s”", text)
 }
 
-// missing fails if the page says text.
+// missing waits until the page doesn't say text (any more).
 func (p *person) missing(text string) {
 	p.t.Helper()
-	if said, err := ask[string](p, "text"); err != nil || strings.Contains(said, text) {
-		p.fail("the page says “%s” (%v)", text, err)
-	}
+	wait(p, "the page says “"+text+"”", func(said string) bool { return !strings.Contains(said, text) }, "text")
 }
 
 // lacks fails if there is something called name to press.
