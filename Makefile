@@ -73,7 +73,7 @@ generate: ## Write all generated files anew
 
 .PHONY: golden
 golden: ## Write golden files anew (look at the diff)
-	$(GO) test ./internal/api ./internal/saml/... ./internal/catalog ./internal/scim/... ./internal/provision/plan -update
+	$(GO) test ./internal/api ./internal/saml/... ./internal/catalog ./internal/scim/... ./internal/provision/plan ./cmd/latchkey -update
 
 .PHONY: verify
 verify: generate ## Generated files are fresh

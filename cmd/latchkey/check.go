@@ -237,7 +237,7 @@ func (c *checker) start(ctx context.Context) (string, error) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	res, err := http.Get(c.base + "/readyz") //nolint:gosec,noctx // our own address
+	res, err := http.Get(c.base + "/readyz") //nolint:noctx // our own address
 	if err != nil {
 		return "", err
 	}
@@ -305,7 +305,7 @@ type object map[string]any
 
 func (o object) text(path string) string {
 	var v any = map[string]any(o)
-	for _, p := range strings.Split(path, ".") {
+	for _, p := range strings.SplitSeq(path, ".") {
 		m, _ := v.(map[string]any)
 		v = m[p]
 	}
@@ -315,7 +315,7 @@ func (o object) text(path string) string {
 
 func (o object) number(path string) int {
 	var v any = map[string]any(o)
-	for _, p := range strings.Split(path, ".") {
+	for _, p := range strings.SplitSeq(path, ".") {
 		m, _ := v.(map[string]any)
 		v = m[p]
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/api"
@@ -141,9 +142,7 @@ func (f inheritFlag) change(a *directory.GroupAttributes) error {
 		return nil
 	}
 	attributes := map[string]any{}
-	for k, v := range a.Attributes {
-		attributes[k] = v
-	}
+	maps.Copy(attributes, a.Attributes)
 	for _, set := range f.Inherit {
 		name, value, err := parseSet(set)
 		if err != nil {

@@ -209,8 +209,12 @@ func (d desk) printCounts(w *bufio.Writer, c plan.Counts) {
 			verb string
 			tone tone
 		}{
-			{t.Create, "to create", good}, {t.Adopt, "to adopt", strong}, {t.Update, "to change", warn}, {t.Reactivate, "to reactivate", good},
-			{t.Deactivate, "to deactivate", bad}, {t.Delete, "to delete", bad},
+			{t.Create, "to create", good},
+			{t.Adopt, "to adopt", strong},
+			{t.Update, "to change", warn},
+			{t.Reactivate, "to reactivate", good},
+			{t.Deactivate, "to deactivate", bad},
+			{t.Delete, "to delete", bad},
 		} {
 			if x.n > 0 {
 				parts = append(parts, d.paint(x.tone, grouped(x.n)+" "+x.verb))

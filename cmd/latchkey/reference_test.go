@@ -56,8 +56,7 @@ func settings(t *testing.T) []setting {
 	var out []setting
 	var walk func(ty reflect.Type, file, flag, group string)
 	walk = func(ty reflect.Type, file, flagPrefix, group string) {
-		for i := range ty.NumField() {
-			f := ty.Field(i)
+		for f := range ty.Fields() {
 			name := f.Tag.Get("yaml")
 			if name == "" {
 				t.Errorf("%s.%s has no name in the file", ty, f.Name)

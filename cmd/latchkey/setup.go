@@ -69,7 +69,7 @@ func (s setupCmd) Run(ctx context.Context, c *server.Config, t terminal) (err er
 		result.APIKey = secret.Reveal()
 	}
 	if s.json() {
-		return json.NewEncoder(t.out).Encode(result)
+		return json.NewEncoder(t.out).Encode(result) //nolint:gosec // showing the new key once is what was asked for
 	}
 	fmt.Fprintf(t.out, "%s owns this installation now. Sign in at %s.\n", result.Email, result.URL)
 	if result.APIKey != "" {

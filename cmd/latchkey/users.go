@@ -271,9 +271,16 @@ func (f attributeFlags) change(ctx context.Context, d desk) (func(*directory.Att
 			from *string
 			to   *string
 		}{
-			{f.Username, &a.Username}, {f.GivenName, &a.GivenName}, {f.FamilyName, &a.FamilyName}, {f.DisplayName, &a.DisplayName},
-			{f.Title, &a.Title}, {f.Department, &a.Department}, {f.Company, &a.Company}, {f.EmployeeID, &a.EmployeeID},
-			{f.Timezone, &a.TimeZone}, {f.Language, &a.PreferredLanguage},
+			{f.Username, &a.Username},
+			{f.GivenName, &a.GivenName},
+			{f.FamilyName, &a.FamilyName},
+			{f.DisplayName, &a.DisplayName},
+			{f.Title, &a.Title},
+			{f.Department, &a.Department},
+			{f.Company, &a.Company},
+			{f.EmployeeID, &a.EmployeeID},
+			{f.Timezone, &a.TimeZone},
+			{f.Language, &a.PreferredLanguage},
 		} {
 			if x.from != nil {
 				*x.to = *x.from
@@ -380,8 +387,8 @@ func parseSet(set string) (name string, value any, err error) {
 func attributeNames() []string {
 	var out []string
 	for _, t := range []reflect.Type{reflect.TypeFor[directory.Attributes](), reflect.TypeFor[directory.Profile]()} {
-		for i := range t.NumField() {
-			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		for f := range t.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if name != "" && name != "custom" {
 				out = append(out, name)
 			}
