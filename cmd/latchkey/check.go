@@ -305,7 +305,7 @@ type object map[string]any
 
 func (o object) text(path string) string {
 	var v any = map[string]any(o)
-	for _, p := range strings.SplitSeq(path, ".") {
+	for p := range strings.SplitSeq(path, ".") {
 		m, _ := v.(map[string]any)
 		v = m[p]
 	}
@@ -315,7 +315,7 @@ func (o object) text(path string) string {
 
 func (o object) number(path string) int {
 	var v any = map[string]any(o)
-	for _, p := range strings.SplitSeq(path, ".") {
+	for p := range strings.SplitSeq(path, ".") {
 		m, _ := v.(map[string]any)
 		v = m[p]
 	}
