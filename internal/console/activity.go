@@ -75,7 +75,13 @@ func eventTitle(e audit.Event) string {
 
 // eventName is a type of event in words: "User create provision".
 func eventName(t audit.Type) string {
-	return upper(strings.NewReplacer("_", " ", "sso", "SSO", "api", "API").Replace(string(t)))
+	words := strings.Split(string(t), "_")
+	for i, w := range words {
+		if w == "sso" || w == "api" {
+			words[i] = strings.ToUpper(w)
+		}
+	}
+	return upper(strings.Join(words, " "))
 }
 
 func eventDetail(e audit.Event) string {
