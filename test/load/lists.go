@@ -68,16 +68,26 @@ func measureLists(ctx context.Context, o options, r *report) (err error) {
 		}
 		cursor = page.Next
 	}
-	for _, path := range []string{
-		"/users?limit=50", "/users?limit=50&cursor=" + url.QueryEscape(cursor), "/users?limit=50&text=person-0000", "/users?limit=50&text=family12%20given3",
-		"/users?limit=50&text=nobodyhasthisname", "/users?limit=50&state=suspended", "/users?limit=50&group=" + url.QueryEscape(string(s.groups[0])),
-		"/groups?limit=50", "/groups?limit=50&text=team%20001", "/groups/" + string(s.groups[0]) + "/members?limit=50", "/events?limit=50", "/events?limit=50&type=user_create",
+	group := string(s.groups[0])
+	for _, x := range []struct{ name, path string }{
+		{"people, first page", "/users?limit=50"},
+		{"people, a page further on", "/users?limit=50&cursor=" + url.QueryEscape(cursor)},
+		{"people, text that many have", "/users?limit=50&text=person-0000"},
+		{"people, two words", "/users?limit=50&text=family12%20given3"},
+		{"people, text that nobody has", "/users?limit=50&text=nobodyhasthisname"},
+		{"people, by state", "/users?limit=50&state=suspended"},
+		{"people, by group", "/users?limit=50&group=" + group},
+		{"groups, first page", "/groups?limit=50"},
+		{"groups, text", "/groups?limit=50&text=team%20001"},
+		{"members of a group", "/groups/" + group + "/members?limit=50"},
+		{"events, first page", "/events?limit=50"},
+		{"events, by type", "/events?limit=50&type=user_create"},
 	} {
-		if err := timePages(r, "API "+path, 30, func() error { return api.call(ctx, http.MethodGet, path, "", nil) }); err != nil {
+		if err := timePages(r, "API "+x.name, 30, func() error { return api.call(ctx, http.MethodGet, x.path, "", nil) }); err != nil {
 			return err
 		}
 	}
-	for _, path := range []string{"/console/people", "/console/people?q=person-0000", "/console/groups", "/console/events"} {
+	for _, path := range []string{"/console", "/console/users", "/console/users?q=person-0000", "/console/groups", "/console/activity"} {
 		if err := timePages(r, path, 30, func() error {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, in.url+path, nil)
 			if err != nil {

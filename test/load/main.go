@@ -43,6 +43,9 @@ var measures = map[string]func(context.Context, options, *report) error{
 	"chaos":        measureChaos,
 }
 
+// pinned measures keep the server on one core and this program on another.
+var pinned = map[string]bool{"sso": true, "login": true}
+
 // helpers are run by this program itself as processes of their own.
 var helpers = map[string]func(args []string) error{
 	"bare-rsa":    bareRSA,
@@ -82,10 +85,16 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 		fmt.Fprintln(os.Stderr, "usage: load [flags]", strings.Join(slices.Sorted(maps.Keys(measures)), " | "))
 		return 2
 	}
+	if pinned[name] {
+		if err := pinSelf(); err != nil {
+			fmt.Fprintln(os.Stderr, "load:", err)
+			return 1
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	r := &report{name: name, out: out}
-	r.note("%s %s on %s, %d processors, %s", name, time.Now().UTC().Format("2006-01-02 15:04 UTC"), processor(), runtime.NumCPU(), runtime.Version())
+	r.note("%s %s on %s, %d processors, %s", name, time.Now().UTC().Format("2006-01-02 15:04 UTC"), processor(), processors(), runtime.Version())
 	r.note("commit %s, load of the machine before: %s", commit(ctx), loadAverage())
 	err := measure(ctx, o, r)
 	if err != nil {

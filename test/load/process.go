@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -211,7 +212,7 @@ func (l *logTail) String() string {
 // if that was done, or can't be.
 func pinSelf() error {
 	const mark = "LATCHKEY_LOAD_PINNED"
-	if os.Getenv(mark) != "" || !canPin() || runtime.NumCPU() < 2 {
+	if os.Getenv(mark) != "" || !canPin() || processors() < 2 {
 		return nil
 	}
 	self, err := os.Executable()
@@ -251,21 +252,74 @@ func ownCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// bare runs fn for a while and prints the processor time of one call, in nanoseconds.
+// bare runs fn for a while and prints the processor time of one call, in nanoseconds: that of
+// the slice in which the machine disturbed it least.
 func bare(fn func() error) error {
 	if err := fn(); err != nil {
 		return err
 	}
-	const most, least = 3 * time.Second, 20
-	begin, cpu, n := time.Now(), ownCPU(), 0
-	for time.Since(begin) < most || n < least {
-		if err := fn(); err != nil {
-			return err
+	const most, slice, least = 3 * time.Second, 150 * time.Millisecond, 4
+	var best time.Duration
+	for begin := time.Now(); time.Since(begin) < most; {
+		n, from, cpu := 0, time.Now(), ownCPU()
+		for time.Since(from) < slice || n < least {
+			if err := fn(); err != nil {
+				return err
+			}
+			n++
 		}
-		n++
+		if one := (ownCPU() - cpu) / time.Duration(n); best == 0 || one < best {
+			best = one
+		}
 	}
-	fmt.Println(int64(ownCPU()-cpu) / int64(n))
+	fmt.Println(int64(best))
 	return nil
+}
+
+// costs follows the processor time of a process while work is done, and keeps that of one unit
+// of work in the second in which the machine disturbed it least.
+type costs struct {
+	p    *process
+	done atomic.Int64
+	stop chan struct{}
+	end  sync.WaitGroup
+	best time.Duration
+}
+
+// follow begins; call unit for each unit that is done, and least at the end.
+func (p *process) follow() *costs {
+	c := &costs{p: p, stop: make(chan struct{})}
+	c.end.Go(func() {
+		cpu, n := p.cpu(), int64(0)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-c.stop:
+				return
+			case <-tick.C:
+			}
+			nowCPU, nowN := p.cpu(), c.done.Load()
+			// The kernel counts in hundredths of a second.
+			if units := nowN - n; units >= 5 && nowCPU-cpu >= 100*time.Millisecond {
+				if one := (nowCPU - cpu) / time.Duration(units); c.best == 0 || one < c.best {
+					c.best = one
+				}
+			}
+			cpu, n = nowCPU, nowN
+		}
+	})
+	return c
+}
+
+func (c *costs) unit() { c.done.Add(1) }
+
+// least ends the following and returns the least processor time of one unit; 0 if too little was
+// done in every second.
+func (c *costs) least() time.Duration {
+	close(c.stop)
+	c.end.Wait()
+	return c.best
 }
 
 // yardstick runs a bare helper on the server's core and returns the time of one call.

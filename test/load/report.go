@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -101,6 +102,15 @@ func processor() string {
 		}
 	}
 	return "an unknown processor"
+}
+
+// processors counts all of the machine's, also those that this program may not run on.
+func processors() int {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if n := bytes.Count(b, []byte("processor\t:")); err == nil && n > 0 {
+		return n
+	}
+	return runtime.NumCPU()
 }
 
 func loadAverage() string {
