@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +25,10 @@ type demoCmd struct {
 
 // Run serves Latchkey and the stand-in side by side.
 func (d demoCmd) Run(ctx context.Context, c *server.Config, t terminal) (err error) {
+	if os.Getenv("LATCHKEY_POSTGRES") == c.Postgres.Reveal() && !slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "--postgres") }) {
+		// A setting that is meant for the real installation must not get the demo's people.
+		c.Postgres = ""
+	}
 	if d.Check {
 		return d.check(ctx, c, t)
 	}
