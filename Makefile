@@ -88,7 +88,7 @@ bench: ## Micro-benchmarks
 	$(GO) test -run xxx -bench . -benchmem ./internal/saml/... ./internal/catalog ./internal/provision/plan ./internal/work ./internal/store ./internal/authn ./internal/directory ./internal/idp
 
 # Each ends with one line: VERDICT <name> pass|short <what>.
-.PHONY: bench-sso bench-login bench-provisioning bench-lists interop contract chaos
+.PHONY: bench-sso bench-login bench-provisioning bench-lists bench-footprint interop contract chaos
 bench-sso: build ## Sign-on: the whole exchange beside the bare signature
 	$(GO) run ./test/load sso
 bench-login: build ## Password, session and response beside the bare hash
@@ -97,6 +97,8 @@ bench-provisioning: build ## First load, repeat and change beside a plain client
 	$(GO) run ./test/load provisioning
 bench-lists: build ## Lists at size
 	$(GO) run ./test/load lists
+bench-footprint: build ## Size, start and memory
+	$(GO) run ./test/load footprint
 interop: build ## Foreign service providers
 	$(GO) run ./test/load interop
 contract: build ## Connectors against targets that play their quirks
