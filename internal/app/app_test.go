@@ -9,6 +9,7 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -118,8 +119,8 @@ func (w *world) events(id app.ID) []string {
 	w.t.Helper()
 	page := must(w.log.Search(w.t.Context(), admin, audit.Query{ApplicationID: string(id), Limit: 1000}))(w.t)
 	var out []string
-	for i := len(page.Items) - 1; i >= 0; i-- {
-		e := page.Items[i]
+	for _, e := range slices.Backward(page.Items) {
+
 		s := fmt.Sprintf("%s %s:", e.Type, e.Outcome)
 		for _, c := range e.Changes {
 			s += fmt.Sprintf(" %s=%v→%v", c.Attribute, c.Old, c.New)

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -130,8 +131,8 @@ func (h *house) events(types ...audit.Type) []string {
 		h.t.Fatal(err)
 	}
 	var out []string
-	for i := len(page.Items) - 1; i >= 0; i-- {
-		e := page.Items[i]
+	for _, e := range slices.Backward(page.Items) {
+
 		out = append(out, string(e.Type)+" "+string(e.Outcome)+" "+e.Message)
 	}
 	return out

@@ -73,7 +73,7 @@ func (a *Authn) NewLink(ctx context.Context, by access.Actor, id directory.UserI
 		if err != nil {
 			return err
 		}
-		if err := mayTouch(by, access.ResetSignIn, u); err != nil {
+		if err := mayTouch(by, u); err != nil {
 			return err
 		}
 		if u.State != directory.Active {

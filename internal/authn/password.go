@@ -27,7 +27,7 @@ func (a *Authn) SetPassword(ctx context.Context, by access.Actor, id directory.U
 		if u, err = directory.GetUser(tx, id); err != nil {
 			return err
 		}
-		return mayTouch(by, access.ResetSignIn, u)
+		return mayTouch(by, u)
 	})
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (a *Authn) SetPassword(ctx context.Context, by access.Actor, id directory.U
 		if err != nil {
 			return err
 		}
-		if err := mayTouch(by, access.ResetSignIn, u); err != nil {
+		if err := mayTouch(by, u); err != nil {
 			return err
 		}
 		message := by.Name + " set the password of " + u.Name() + "."

@@ -23,8 +23,8 @@ import (
 // disabled on one replica is refused on the other at once.
 func TestClass12_DisabledPersonIsRefusedOnEveryPath(t *testing.T) {
 	type ways struct {
-		session, key string
-		link         keys.Secret
+		session string
+		link    keys.Secret
 	}
 	// Each way in, tried on the other replica. password is what the person would type.
 	paths := []struct {

@@ -210,10 +210,10 @@ func own(by access.Actor, id directory.UserID) bool {
 	return by.Kind == access.Person && by.ID == string(id)
 }
 
-// mayTouch returns nil if the actor holds p and is as strong as the person. Without the latter
+// mayTouch returns nil if the actor holds ResetSignIn and is as strong as the person. Without the latter
 // a help desk could make itself owner by taking over an owner's account.
-func mayTouch(by access.Actor, p access.Permission, u directory.User) error {
-	if err := access.Allow(by, p); err != nil {
+func mayTouch(by access.Actor, u directory.User) error {
+	if err := access.Allow(by, access.ResetSignIn); err != nil {
 		return err
 	}
 	if !by.Role.AtLeast(u.Role) {
@@ -264,7 +264,7 @@ func (a *Authn) RevokeSession(ctx context.Context, by access.Actor, id string) e
 			if access.Allow(by, access.ReadDirectory) != nil {
 				return gone // who may not see it is not told that it exists
 			}
-			if err := mayTouch(by, access.ResetSignIn, s.User); err != nil {
+			if err := mayTouch(by, s.User); err != nil {
 				return err
 			}
 		}
@@ -298,7 +298,7 @@ func (a *Authn) revokeAll(ctx context.Context, by access.Actor, id directory.Use
 			return err
 		}
 		if !own(by, id) {
-			if err := mayTouch(by, access.ResetSignIn, u); err != nil {
+			if err := mayTouch(by, u); err != nil {
 				return err
 			}
 		}

@@ -23,8 +23,8 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		if typ.Kind() != reflect.Struct {
 			return
 		}
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
+			f := f
 			tag, inline := strings.CutSuffix(f.Tag.Get("yaml"), ",inline")
 			if f.IsExported() && tag == "" && !inline {
 				t.Errorf("%s.%s has no yaml key", typ.Name(), f.Name)

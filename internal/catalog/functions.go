@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -99,7 +100,7 @@ func (textCost) CallCost(_, overload string, args []ref.Val, result ref.Val) *ui
 		return nil
 	}
 	cost := uint64(1)
-	for _, v := range append(args[:len(args):len(args)], result) {
+	for _, v := range append(slices.Clip(args), result) {
 		switch v := v.(type) {
 		case types.String:
 			cost += uint64(len(v)) / 10

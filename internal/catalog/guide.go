@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -155,12 +156,7 @@ func (c *Connector) FillGuide(part Part, v GuideValues) []FilledSection {
 }
 
 func hasPart(list []Part, p Part) bool {
-	for _, x := range list {
-		if x == p {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, p)
 }
 
 // fill parses guide text that Load has checked. A mistake cannot happen then, and would show

@@ -125,8 +125,7 @@ func tooDeep(data []byte) int {
 // yamlError turns the YAML library's error into ours.
 func yamlError(name string, err error) error {
 	e := &FileError{File: name, Line: 1, Column: 1, Message: err.Error()}
-	var y yaml.Error
-	if errors.As(err, &y) {
+	if y, ok := errors.AsType[yaml.Error](err); ok {
 		e.Message = y.GetMessage()
 		if t := y.GetToken(); t != nil && t.Position != nil {
 			e.Line, e.Column = t.Position.Line, t.Position.Column

@@ -231,7 +231,7 @@ func TestBadInput(t *testing.T) {
 			{"missing attribute", func() {
 				h.settings(func(s *app.SAMLSettings) {
 					yes := true
-					s.Mapping.Rows = []catalog.RowOverride{{Target: "department", Label: ptr("Department"), Source: &catalog.Source{Attribute: "department"}, Required: &yes}}
+					s.Mapping.Rows = []catalog.RowOverride{{Target: "department", Label: new("Department"), Source: &catalog.Source{Attribute: "department"}, Required: &yes}}
 				})
 			}, &ann, redirect(), func() { h.settings(func(s *app.SAMLSettings) { s.Mapping = catalog.MappingOverride{} }) }, 422, "Department", audit.Failure, "attribute_missing", ""},
 			{"stale flow", nothing, &ann, func(b *browser) *httptest.ResponseRecorder { return b.get(idp.ResumePath + "?flow=nope") }, nothing, 410, "finished already", audit.Failure, "stale_flow", ""},
@@ -490,4 +490,5 @@ func TestStrangersCannotFillTheEvents(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -551,9 +552,7 @@ func TestSetup(t *testing.T) {
 	fill := map[string]string{"organization": "Corp & Sons", "givenName": "Olga", "familyName": "Owner", "email": "olga@corp.example", "password": goodPassword, "repeat": goodPassword}
 	with := func(name, value string) map[string]string {
 		m := map[string]string{}
-		for k, v := range fill {
-			m[k] = v
-		}
+		maps.Copy(m, fill)
 		m[name] = value
 		return m
 	}

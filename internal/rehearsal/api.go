@@ -317,8 +317,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 
 // publicText is what a person may read of an error.
 func publicText(err error) string {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Text
 	}
 	return "Something went wrong in the rehearsal. Its log says more."

@@ -14,7 +14,7 @@ import (
 // BenchmarkCreateUser is the rate at which a plain client can push users, which bounds what benchmarks of a
 // provisioning engine can measure against the stand-in.
 func BenchmarkCreateUser(b *testing.B) {
-	site, err := New(Config{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	site, err := New(Config{Log: slog.New(slog.DiscardHandler)})
 	must(b, err)
 	defer site.Close()
 	srv := httptest.NewServer(site.Handler())

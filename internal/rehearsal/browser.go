@@ -3,6 +3,7 @@ package rehearsal
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -101,10 +102,10 @@ func (s *Site) showError(w http.ResponseWriter, r *http.Request) {
 	page := errorPage{Error: q.Get("error"), Description: q.Get("error_description")}
 	// What the real service keeps to itself, if this is about the last refused sign-in.
 	ins := s.SignIns()
-	for i := len(ins) - 1; i >= 0; i-- {
-		if !ins[i].OK {
-			if ins[i].Description == page.Description {
-				page.Reason = ins[i].Reason
+	for _, in := range slices.Backward(ins) {
+		if !in.OK {
+			if in.Description == page.Description {
+				page.Reason = in.Reason
 			}
 			break
 		}

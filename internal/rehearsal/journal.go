@@ -1,6 +1,7 @@
 package rehearsal
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -147,12 +148,8 @@ func (s *Site) Stats() Stats {
 	defer j.mu.Unlock()
 	out := j.stats
 	out.ByMethod, out.ByStatus = map[string]int64{}, map[int]int64{}
-	for k, v := range j.stats.ByMethod {
-		out.ByMethod[k] = v
-	}
-	for k, v := range j.stats.ByStatus {
-		out.ByStatus[k] = v
-	}
+	maps.Copy(out.ByMethod, j.stats.ByMethod)
+	maps.Copy(out.ByStatus, j.stats.ByStatus)
 	return out
 }
 

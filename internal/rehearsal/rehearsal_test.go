@@ -47,7 +47,7 @@ func newStage(t *testing.T) *stage { return newStageOf(t, Config{}) }
 func newStageOf(t *testing.T, cfg Config) *stage {
 	t.Helper()
 	c := &clock{now: time.Date(2026, 3, 1, 9, 0, 0, 123456789, time.UTC)}
-	cfg.Now, cfg.Log = c.Now, slog.New(slog.NewTextHandler(io.Discard, nil))
+	cfg.Now, cfg.Log = c.Now, slog.New(slog.DiscardHandler)
 	site, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package rehearsal
 
 import (
+	"errors"
 	"strings"
 )
 
@@ -58,8 +59,8 @@ func patchUser(u *UserData, m map[string]any, sw Switches) error {
 			}
 			for k, v := range obj {
 				// Keys are attribute names, or paths as some clients write them ("name.givenName").
-				err := u.patch(operation{o.op, k, v}, sw)
-				if err == errUnknownAttribute {
+				err := u.patch(operation{o.op, k, v})
+				if errors.Is(err, errUnknownAttribute) {
 					continue
 				}
 				if err != nil {
@@ -73,8 +74,8 @@ func patchUser(u *UserData, m map[string]any, sw Switches) error {
 				return badRequest("", primaryNeeded) // ID-8027
 			}
 		}
-		err := u.patch(o, sw)
-		if err == errUnknownAttribute {
+		err := u.patch(o)
+		if errors.Is(err, errUnknownAttribute) {
 			if sw.IgnoreUnknownPaths {
 				continue
 			}
@@ -106,7 +107,7 @@ func sameAddresses(a, b []MultiValue) bool {
 }
 
 // patch applies one operation whose path names an attribute.
-func (u *UserData) patch(o operation, sw Switches) error {
+func (u *UserData) patch(o operation) error {
 	p, ok := parsePath(o.path)
 	if !ok {
 		return badRequest("invalidPath", "Resource [USER] invalid path %s", o.path)

@@ -2,6 +2,7 @@ package rehearsal
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -377,7 +378,7 @@ func newUserData(m map[string]any, requireSchemas bool) (UserData, error) {
 		}
 	}
 	for k, v := range m {
-		if err := u.set(k, v); err != nil && err != errUnknownAttribute {
+		if err := u.set(k, v); err != nil && !errors.Is(err, errUnknownAttribute) {
 			return u, err
 		}
 	}
@@ -466,7 +467,7 @@ func readProjection(q url.Values) (*projection, error) {
 	}
 	split := func(s string) []string {
 		var out []string
-		for _, f := range strings.Split(s, ",") {
+		for f := range strings.SplitSeq(s, ",") {
 			if f = strings.ToLower(strings.TrimSpace(f)); f != "" {
 				out = append(out, strings.TrimPrefix(f, strings.ToLower(urnUser)+":"))
 			}

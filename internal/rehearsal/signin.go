@@ -128,8 +128,7 @@ func (s *Site) consume(connection, response, relayState, cookie string) landing 
 	}
 	if err != nil {
 		in.Error, in.Description = "access_denied", "Something went wrong."
-		var r *rejection
-		if errors.As(err, &r) {
+		if r, ok := errors.AsType[*rejection](err); ok {
 			in.Description, in.Reason = r.description, r.reason
 		}
 		s.st.addSignIn(in)

@@ -179,8 +179,7 @@ func refuse(status int, format string, args ...any) error {
 }
 
 func statusOf(err error) int {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Status
 	}
 	return http.StatusInternalServerError

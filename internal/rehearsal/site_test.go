@@ -657,8 +657,7 @@ func FuzzResponse(f *testing.F) {
 		if err == nil {
 			t.Errorf("accepted: %+v", a)
 		}
-		var r *rejection
-		if !errors.As(err, &r) {
+		if _, ok := errors.AsType[*rejection](err); !ok {
 			t.Errorf("refused without a text for the person: %v", err)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -140,9 +141,7 @@ func (f *Filter) seed() (map[string]any, bool) {
 		if !okL || !okR {
 			return nil, false
 		}
-		for k, v := range right {
-			left[k] = v
-		}
+		maps.Copy(left, right)
 		return left, true
 	default:
 		return nil, false

@@ -128,7 +128,7 @@ func TestPanicBecomesAPage(t *testing.T) {
 
 func TestAbortIsPassedOn(t *testing.T) {
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, the very same
 			t.Errorf("recovered %v", v)
 		}
 	}()

@@ -48,7 +48,7 @@ func (e Edge) Handle(h Handler) http.Handler {
 			if v == nil {
 				return
 			}
-			if v == http.ErrAbortHandler {
+			if v == http.ErrAbortHandler { //nolint:errorlint // a panic's value, the very same
 				panic(v) // net/http's own way to drop a connection
 			}
 			e.Fail(tw, r, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))

@@ -238,15 +238,15 @@ func (t *target) handle(r *http.Request, kind, id string, body []byte, now time.
 const conflict = `{"schemas":["urn:ietf:params:scim:api:messages:2.0:Error"],"status":"409","scimType":"uniqueness"}`
 
 func (t *target) nextID(body []byte) (string, []byte, error) {
-	open := bytes.IndexByte(body, '{')
-	if open < 0 {
+	_, after, ok := bytes.Cut(body, []byte{'{'})
+	if !ok {
 		return "", nil, errUnknown
 	}
 	t.sequence++
 	id := "r" + strconv.Itoa(t.sequence)
 	out := make([]byte, 0, len(body)+len(id)+10)
 	out = append(out, `{"id":"`+id+`",`...)
-	return id, append(out, body[open+1:]...), nil
+	return id, append(out, after...), nil
 }
 
 func (t *target) createUser(body []byte) (int, []byte, error) {

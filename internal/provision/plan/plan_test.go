@@ -321,7 +321,7 @@ func TestForPerson(t *testing.T) {
 		},
 		{
 			name: "e-mail changes where PATCH may carry it", person: ada(func(d *scim.Desired) { d.Set(`emails[type eq "work"].value`, "al@example.com") }),
-			state: there(t), abilities: ptr(plan.Full()),
+			state: there(t), abilities: new(plan.Full()),
 			want: []string{`update PATCH User r1 [{"op":"replace","path":"emails[type eq \"work\"].value","value":"al@example.com"}]`},
 		},
 		{
@@ -329,7 +329,7 @@ func TestForPerson(t *testing.T) {
 			state: plan.PersonState{Known: plan.Absent}, want: []string{createAda},
 		},
 		{
-			name: "the target made another address primary", person: ada(), abilities: ptr(plan.Full()),
+			name: "the target made another address primary", person: ada(), abilities: new(plan.Full()),
 			state: there(t, set("emails", []any{
 				map[string]any{"value": "ada@home.org", "type": "home", "primary": true},
 				map[string]any{"value": "ada@example.com", "type": "work"},
@@ -340,15 +340,15 @@ func TestForPerson(t *testing.T) {
 		// targets without PATCH
 		{
 			name: "PUT only: read first", person: ada(func(d *scim.Desired) { d.Set("title", "Countess") }), state: there(t),
-			abilities: ptr(without(plan.Full(), func(a *plan.Abilities) { a.Patch = false })), want: []string{"read GET User r1"},
+			abilities: new(without(plan.Full(), func(a *plan.Abilities) { a.Patch = false })), want: []string{"read GET User r1"},
 		},
 		{
 			name: "PUT only: nothing differs", person: ada(), state: there(t),
-			abilities: ptr(without(plan.Full(), func(a *plan.Abilities) { a.Patch = false })), want: nil,
+			abilities: new(without(plan.Full(), func(a *plan.Abilities) { a.Patch = false })), want: nil,
 		},
 		{
 			name: "PUT only: leaver read first", person: gone(), state: there(t),
-			abilities: ptr(without(plan.Full(), func(a *plan.Abilities) { a.Patch = false })), want: []string{"read GET User r1"},
+			abilities: new(without(plan.Full(), func(a *plan.Abilities) { a.Patch = false })), want: []string{"read GET User r1"},
 		},
 		{
 			name: "PUT only: leaver", person: gone(), state: fresh(func(r scim.Resource) {
@@ -356,7 +356,7 @@ func TestForPerson(t *testing.T) {
 					delete(r, k)
 				}
 			}),
-			abilities: ptr(without(atlassian(), func(a *plan.Abilities) { a.Patch = false })),
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.Patch = false })),
 			want: []string{`deactivate PUT User r1 {"active":false,"externalId":"u1","id":"r1","nickName":"countess",` +
 				`"schemas":["urn:ietf:params:scim:schemas:core:2.0:User","` + ent + `"],"userName":"ADA@example.com"}`},
 		},
@@ -374,12 +374,12 @@ func TestForPerson(t *testing.T) {
 		},
 		{
 			name: "leaver, removed by value", person: gone(), state: groups(there(t), plan.Ref{ID: "g1", Remote: "rg1"}),
-			abilities: ptr(without(atlassian(), func(a *plan.Abilities) { a.RemoveMembersByValue = true })),
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.RemoveMembersByValue = true })),
 			want:      []string{`remove_members PATCH Group rg1 [{"op":"remove","path":"members","value":[{"value":"r1"}]}]`, deactivateAda},
 		},
 		{
 			name: "leaver, groups not managed", person: gone(), state: groups(there(t), plan.Ref{ID: "g1", Remote: "rg1"}),
-			abilities: ptr(without(atlassian(), func(a *plan.Abilities) { a.ManageGroups = false })), want: []string{deactivateAda},
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.ManageGroups = false })), want: []string{deactivateAda},
 		},
 		{name: "leaver, inactive already", person: gone(), state: there(t, set("active", false)), want: nil},
 		{
@@ -388,7 +388,7 @@ func TestForPerson(t *testing.T) {
 		},
 		{
 			name: "leaver, delete chosen", person: gone(), state: groups(there(t), plan.Ref{ID: "g1", Remote: "rg1"}),
-			abilities: ptr(without(atlassian(), func(a *plan.Abilities) { a.Leavers = plan.Delete })),
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.Leavers = plan.Delete })),
 			want:      []string{`remove_members PATCH Group rg1 [{"op":"remove","path":"members[value eq \"r1\"]"}]`, "delete DELETE User r1"},
 		},
 		{name: "leaver who never had an account", person: gone(), want: nil},
@@ -465,7 +465,8 @@ func TestForPerson(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 func TestChangesForPeople(t *testing.T) {
 	p := ada(func(d *scim.Desired) {
@@ -553,14 +554,14 @@ func TestForTeam(t *testing.T) {
 		},
 		{
 			name: "removed by value", team: team(member(1)), state: linked("r1", "r2", "r3"),
-			abilities: ptr(without(atlassian(), func(a *plan.Abilities) { a.RemoveMembersByValue = true })),
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.RemoveMembersByValue = true })),
 			want:      []string{`remove_members PATCH Group rg [{"op":"remove","path":"members","value":[{"value":"r2"},{"value":"r3"}]}]`},
 		},
 		{name: "last member leaves: the group stays", team: team(), state: linked("r1"), want: []string{`remove_members PATCH Group rg [{"op":"remove","path":"members[value eq \"r1\"]"}]`}},
 		{name: "a member without an account waits", team: team(member(1), waiting), state: linked("r1"), want: []string{"add_members PATCH Group rg null waiting:u9"}},
 		{
 			name: "in batches", team: team(member(1), member(2), member(3), waiting, member(4), member(5)), state: linked(),
-			abilities: ptr(without(atlassian(), func(a *plan.Abilities) { a.MemberBatch = 2 })),
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.MemberBatch = 2 })),
 			want: []string{
 				`add_members PATCH Group rg [{"op":"add","path":"members","value":[{"value":"r1"},{"value":"r2"}]}]`,
 				`add_members PATCH Group rg [{"op":"add","path":"members","value":[{"value":"r3"},{"value":"r4"}]}]`,
@@ -604,8 +605,8 @@ func TestForTeam(t *testing.T) {
 		{name: "deleted, never made", team: wanted(team(), plan.Gone), want: nil},
 		{name: "deleted, not ours", team: wanted(team(), plan.Gone), state: found("x"), want: nil},
 		{name: "deleted, gone already", team: wanted(team(), plan.Gone), state: plan.TeamState{Known: plan.Absent, Linked: true, Remote: "rg"}, want: nil},
-		{name: "management off", team: team(member(1)), state: linked(), abilities: ptr(without(atlassian(), func(a *plan.Abilities) { a.ManageGroups = false })), want: nil},
-		{name: "management off, deleted", team: wanted(team(), plan.Gone), state: linked(), abilities: ptr(without(atlassian(), func(a *plan.Abilities) { a.ManageGroups = false })), want: nil},
+		{name: "management off", team: team(member(1)), state: linked(), abilities: new(without(atlassian(), func(a *plan.Abilities) { a.ManageGroups = false })), want: nil},
+		{name: "management off, deleted", team: wanted(team(), plan.Gone), state: linked(), abilities: new(without(atlassian(), func(a *plan.Abilities) { a.ManageGroups = false })), want: nil},
 		{name: "no name", team: named(team(member(1)), ""), state: linked(), want: []string{"blocked missing_attribute"}},
 
 		// targets without PATCH

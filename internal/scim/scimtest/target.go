@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -494,9 +495,7 @@ func (t *Target) write(kind scim.ResourceType, old, res scim.Resource, status in
 		} else {
 			res["active"] = true
 		}
-		for k, v := range t.quirks.Extension {
-			res[k] = v
-		}
+		maps.Copy(res, t.quirks.Extension)
 	case scim.Group:
 		if res.DisplayName() == "" {
 			return t.fail(http.StatusBadRequest, scim.InvalidValue, "Resource [GROUP] displayName is required.")

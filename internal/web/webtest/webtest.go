@@ -289,11 +289,12 @@ func firstElement(n *html.Node) *html.Node {
 }
 
 func describe(n *html.Node) string {
-	s := "<" + n.Data
+	var s strings.Builder
+	s.WriteString("<" + n.Data)
 	for _, key := range []string{"id", "name", "type", "class", "href", "aria-label"} {
 		if v := attr(n, key); v != "" {
-			s += fmt.Sprintf(" %s=%q", key, v)
+			s.WriteString(fmt.Sprintf(" %s=%q", key, v))
 		}
 	}
-	return s + ">"
+	return s.String() + ">"
 }
