@@ -20,19 +20,34 @@ type plainBody struct {
 	Body []byte
 }
 
+// plainResult is what the plain client reached.
+type plainResult struct {
+	rate float64 // requests per second
+	// cpu is the processor time of one request: the client's, and the target's in this process.
+	cpu time.Duration
+}
+
 // plainRate pushes n ready-made users at the target with so many workers, from a process of its
-// own, and returns requests per second.
-func plainRate(ctx context.Context, t *target, n, workers int) (float64, error) {
+// own.
+func plainRate(ctx context.Context, t *target, n, workers int) (plainResult, error) {
 	t.empty()
 	defer t.empty()
+	own := ownCPU()
 	out, err := helper(ctx, false, nil, "plain", "-base", t.base, "-n", strconv.Itoa(n), "-workers", strconv.Itoa(workers))
 	if err != nil {
-		return 0, fmt.Errorf("plain client: %w", err)
+		return plainResult{}, fmt.Errorf("plain client: %w", err)
 	}
+	own = ownCPU() - own
 	if users, _, _ := t.size(); users != n {
-		return 0, fmt.Errorf("plain client: %d of %d users arrived", users, n)
+		return plainResult{}, fmt.Errorf("plain client: %d of %d users arrived", users, n)
 	}
-	return strconv.ParseFloat(out, 64)
+	var r plainResult
+	var cpu int64
+	if _, err := fmt.Sscan(out, &r.rate, &cpu); err != nil {
+		return r, fmt.Errorf("plain client: %q: %w", out, err)
+	}
+	r.cpu = (time.Duration(cpu) + own) / time.Duration(n)
+	return r, nil
 }
 
 // plainClient is the helper: it makes all bodies, then sends them as fast as net/http does.
@@ -62,7 +77,7 @@ func plainClient(args []string) error {
 	queue := make(chan plainBody, 2**workers)
 	errs := make(chan error, *workers)
 	var wg sync.WaitGroup
-	begin := time.Now()
+	begin, cpu := time.Now(), ownCPU()
 	for range *workers {
 		wg.Go(func() {
 			for b := range queue {
@@ -81,12 +96,13 @@ func plainClient(args []string) error {
 	close(queue)
 	wg.Wait()
 	took := time.Since(begin)
+	cpu = ownCPU() - cpu
 	select {
 	case err := <-errs:
 		return err
 	default:
 	}
-	_, err := fmt.Fprintf(os.Stdout, "%f\n", perSecond(*n, took))
+	_, err := fmt.Fprintln(os.Stdout, perSecond(*n, took), int64(cpu))
 	return err
 }
 
