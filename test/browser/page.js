@@ -39,6 +39,7 @@
     let list = all.filter((e) => nameOf(e) === name);
     if (!list.length) list = all.filter((e) => e.tagName === "A" && nameOf(e).startsWith(name)); // a tile's text goes on
     if (!list.length) list = all.filter((e) => e.tagName !== "A" && nameOf(e).startsWith(name));
+    if (!list.length) list = all.filter((e) => e.tagName === "SUMMARY" && nameOf(e).includes(name)); // a row of a log
     return one(narrow(list, within), "“" + name + "” to press" + (within ? " at “" + within + "”" : ""));
   };
   const labelOf = (l) => {

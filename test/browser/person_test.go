@@ -395,6 +395,14 @@ func (p *person) keys(text string) {
 func (p *person) size(width, height int64) {
 	p.t.Helper()
 	p.do("size the window", chromedp.EmulateViewport(width, height))
+	ctx, cancel := context.WithTimeout(p.tab, patience)
+	defer cancel()
+	for ctx.Err() == nil {
+		if now, err := chromedp.Run(ctx, chromedp.Evaluate[int64](`window.innerWidth`)); err == nil && now == width {
+			return
+		}
+	}
+	p.fail("the window is not %d wide", width)
 }
 
 // colours sets what the person prefers: "light" or "dark".
