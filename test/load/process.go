@@ -104,7 +104,7 @@ func (in *installation) serve(ctx context.Context, bin string, pinned bool, extr
 	if pinned && canPin() {
 		args = append([]string{"taskset", "-c", serverCore}, args...)
 	}
-	p := &process{log: &logTail{}, cmd: exec.Command(args[0], args[1:]...)} //nolint:gosec // the program that we measure
+	p := &process{log: &logTail{}, cmd: exec.Command(args[0], args[1:]...)}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.began = time.Now()
 	if err := p.cmd.Start(); err != nil {
@@ -237,7 +237,7 @@ func helper(ctx context.Context, pinned bool, stdin io.Reader, args ...string) (
 	if pinned && canPin() {
 		line = append([]string{"taskset", "-c", serverCore}, line...)
 	}
-	cmd := exec.CommandContext(ctx, line[0], line[1:]...) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Stdin, cmd.Stderr = stdin, os.Stderr
 	out, err := cmd.Output()
 	return strings.TrimSpace(string(out)), err
