@@ -46,7 +46,12 @@ e2e: build ## Only the scripts against the built program
 
 .PHONY: browser
 browser: ## Only the browser tests; screenshots in test/browser/shots
+	npm ci --prefix test/browser --ignore-scripts --no-audit --no-fund --silent
 	$(GO) test -count=1 ./test/browser/...
+
+.PHONY: pictures
+pictures: ## Take the README's pictures anew
+	$(GO) test -count=1 -tags pictures -run TestPictures ./test/browser
 
 .PHONY: check
 check: fmt-check vet lint test ## Formatting, vet, lint and all tests: run it before a commit

@@ -16,6 +16,7 @@ step() { echo "== $* ($(date +%H:%M:%S))"; }
 
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
+command -v npm >/dev/null || missing+=(npm)
 command -v xmlsec1 >/dev/null || missing+=(xmlsec1)
 command -v xmllint >/dev/null || missing+=(libxml2-utils)
 ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || missing+=(postgresql)

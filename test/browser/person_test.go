@@ -453,8 +453,12 @@ func picture(ctx context.Context, whole bool) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		width, err := chromedp.Run(ctx, chromedp.Evaluate[float64](`window.innerWidth`)) // with a scroll bar, which the picture lacks
+		if err != nil {
+			return nil, err
+		}
 		params.CaptureBeyondViewport = new(true)
-		params.Clip = &page.Viewport{Width: float64(metrics.CSSLayoutViewport.ClientWidth), Height: min(metrics.CSSContentSize.Height, 2700), Scale: 1}
+		params.Clip = &page.Viewport{Width: width, Height: min(metrics.CSSContentSize.Height, 2700), Scale: 1}
 	}
 	res, err := chromedp.Call(ctx, page.CaptureScreenshot, params)
 	return res.Data, err
