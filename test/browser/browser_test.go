@@ -55,7 +55,8 @@ func run(m *testing.M) (code int, err error) {
 			return 1, fmt.Errorf("build the program: %w\n%s", err, out)
 		}
 	}
-	if err := os.MkdirAll(shots, 0o755); err != nil {
+	// Pictures of an earlier run would be taken for this one's.
+	if err := errors.Join(os.RemoveAll(shots), os.MkdirAll(shots, 0o755)); err != nil {
 		return 1, err
 	}
 	profile := filepath.Join(folder, "profile")

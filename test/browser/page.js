@@ -107,6 +107,10 @@
     },
     copyable: () => document.querySelector(".copy-field input").value,
     href: (name, within) => control(name, within).href,
+    theme: () => {
+      const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g).map(Number);
+      return [document.documentElement.dataset.theme || "", r + g + b > 382 ? "light" : "dark"];
+    },
     insideDialog: () => !!document.activeElement.closest("dialog[open]") || document.activeElement === document.body,
     active: () => {
       const e = document.activeElement;

@@ -490,6 +490,17 @@ func TestPages(t *testing.T) {
 		j.visit(stranger, path, in.url+path)
 	}
 	stranger.open(in.url + "/signin")
+	stranger.colours("light")
+	for _, c := range []struct{ button, theme, ground string }{
+		{"Dark", "dark", "dark"}, {"Light", "light", "light"}, {"As the system", "", "light"},
+	} {
+		stranger.click(c.button, "")
+		stranger.do("load again", chromedp.Reload()) // from the cookie, before any script
+		got := wait(stranger, "read the colours", any1[[2]string], "theme")
+		if got != [2]string{c.theme, c.ground} {
+			t.Errorf("after “%s” the page's theme and ground are %q", c.button, got)
+		}
+	}
 	stranger.fill("E-mail or user name", seedEngineer)
 	stranger.follow("Next", "")
 	j.look(stranger, "the password")
