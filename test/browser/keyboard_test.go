@@ -133,7 +133,7 @@ func TestKeyboard(t *testing.T) {
 	p.sees("Suspend Hiro Tanaka?")
 	for range 12 {
 		p.keys(kb.Tab)
-		inside := wait(p, "stay in the dialog", any1[bool], "insideDialog")
+		inside := wait(p, "stay in the dialog", anything[bool], "insideDialog")
 		if !inside {
 			p.fail("Tab leaves the dialog")
 		}

@@ -196,7 +196,7 @@ func (s *story) firstHalf() {
 // certificate reads the certificate by the page's download button.
 func (s *story) certificate(button string) string {
 	s.Helper()
-	href := wait(s.admin, "find “"+button+"”", any1[string], "href", button, "")
+	href := wait(s.admin, "find “"+button+"”", anything[string], "href", button, "")
 	pem := fetch(s.T, href, s.admin.cookies(href))
 	if !strings.HasPrefix(pem, "-----BEGIN CERTIFICATE-----\n") || !strings.HasSuffix(pem, "-----END CERTIFICATE-----\n") {
 		s.Fatalf("%s holds %.80q", button, pem)

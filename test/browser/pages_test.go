@@ -496,7 +496,7 @@ func TestPages(t *testing.T) {
 	} {
 		stranger.click(c.button, "")
 		stranger.do("load again", chromedp.Reload()) // from the cookie, before any script
-		got := wait(stranger, "read the colours", any1[[2]string], "theme")
+		got := wait(stranger, "read the colours", anything[[2]string], "theme")
 		if got != [2]string{c.theme, c.ground} {
 			t.Errorf("after “%s” the page's theme and ground are %q", c.button, got)
 		}
@@ -527,5 +527,5 @@ func TestPages(t *testing.T) {
 // hrefOf returns where the link leads that is called name.
 func (p *person) hrefOf(name string) string {
 	p.t.Helper()
-	return wait(p, "find “"+name+"”", any1[string], "href", name, "")
+	return wait(p, "find “"+name+"”", anything[string], "href", name, "")
 }

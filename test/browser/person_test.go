@@ -207,7 +207,7 @@ func wait[T any](p *person, what string, ok func(T) bool, name string, args ...a
 	return last
 }
 
-func any1[T any](T) bool { return true }
+func anything[T any](T) bool { return true }
 
 type point struct{ X, Y float64 }
 
@@ -220,13 +220,13 @@ func (p *person) press(at point) {
 // is the whole page.
 func (p *person) click(name, within string) {
 	p.t.Helper()
-	p.press(wait(p, "click “"+name+"”", any1[point], "control", name, within))
+	p.press(wait(p, "click “"+name+"”", anything[point], "control", name, within))
 }
 
 // follow clicks what leads to another page and waits for it.
 func (p *person) follow(name, within string) {
 	p.t.Helper()
-	at := wait(p, "follow “"+name+"”", any1[point], "control", name, within)
+	at := wait(p, "follow “"+name+"”", anything[point], "control", name, within)
 	p.leaving("“"+name+"”", func() { p.press(at) })
 }
 
@@ -255,9 +255,9 @@ func (p *person) fill(label, value string) { p.t.Helper(); p.fillIn(label, "", v
 
 func (p *person) fillIn(label, within, value string) {
 	p.t.Helper()
-	switch wait(p, "fill “"+label+"”", any1[string], "focus", label, within) {
+	switch wait(p, "fill “"+label+"”", anything[string], "focus", label, within) {
 	case "select", "select-one", "date", "color":
-		wait(p, "choose in “"+label+"”", any1[string], "put", label, within, value)
+		wait(p, "choose in “"+label+"”", anything[string], "put", label, within, value)
 		return
 	}
 	p.do("type into “"+label+"”", func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
@@ -267,7 +267,7 @@ func (p *person) fillIn(label, within, value string) {
 		_, err := cdp.Call(ctx, t, input.InsertText, input.InsertTextParams{Text: value})
 		return chromedp.Void{}, err
 	})
-	if got := wait(p, "read “"+label+"”", any1[string], "value", label, within); got != strings.ReplaceAll(value, "\r\n", "\n") {
+	if got := wait(p, "read “"+label+"”", anything[string], "value", label, within); got != strings.ReplaceAll(value, "\r\n", "\n") {
 		p.fail("“%s” holds %q, not %q", label, got, value)
 	}
 }
@@ -275,13 +275,13 @@ func (p *person) fillIn(label, within, value string) {
 // choose clicks a check box, a switch or a radio button by its label.
 func (p *person) choose(label, within string) {
 	p.t.Helper()
-	p.press(wait(p, "choose “"+label+"”", any1[point], "choice", label, within))
+	p.press(wait(p, "choose “"+label+"”", anything[point], "choice", label, within))
 }
 
 // set brings a check box or switch into a state.
 func (p *person) set(label string, on bool) {
 	p.t.Helper()
-	if wait(p, "look at “"+label+"”", any1[string], "value", label, "") != fmt.Sprint(on) {
+	if wait(p, "look at “"+label+"”", anything[string], "value", label, "") != fmt.Sprint(on) {
 		p.choose(label, "")
 	}
 	wait(p, "“"+label+"” is set", func(s string) bool { return s == fmt.Sprint(on) }, "value", label, "")
@@ -290,14 +290,14 @@ func (p *person) set(label string, on bool) {
 // attach chooses a file in a file field.
 func (p *person) attach(label, file string) {
 	p.t.Helper()
-	wait(p, "find “"+label+"”", any1[bool], "mark", label, "")
+	wait(p, "find “"+label+"”", anything[bool], "mark", label, "")
 	p.do("attach "+file, chromedp.SetUploadFiles(chromedp.CSS("[data-test-file]"), []string{file}))
 }
 
 // value reads a field by its label.
 func (p *person) value(label, within string) string {
 	p.t.Helper()
-	return wait(p, "read “"+label+"”", any1[string], "value", label, within)
+	return wait(p, "read “"+label+"”", anything[string], "value", label, within)
 }
 
 // sees waits until the page says all of the texts.
