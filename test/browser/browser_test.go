@@ -107,6 +107,7 @@ func start(t *testing.T, args ...string) installation {
 	cmd := exec.CommandContext(t.Context(), program, all...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
+	bind(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
