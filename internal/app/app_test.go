@@ -199,7 +199,7 @@ func TestCreate(t *testing.T) {
 			t.Errorf("missing: %s", d)
 		}
 		want := app.URLs{
-			SSO: "https://id.example.org/saml2/atlassiancloud", Metadata: "https://id.example.org/saml2/atlassiancloud/metadata",
+			SSO: "https://id.example.org/saml2/atlassiancloud", SLO: "https://id.example.org/saml2/atlassiancloud/slo", Metadata: "https://id.example.org/saml2/atlassiancloud/metadata",
 			Certificate: "https://id.example.org/saml2/atlassiancloud/certificate.pem",
 		}
 		if d := cmp.Diff(want, w.apps.URLs(got)); d != "" {

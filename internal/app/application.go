@@ -95,8 +95,21 @@ type SAMLSettings struct {
 	// RequireSignedRequests refuses requests that aren't signed with one of SPCertificates (PEM).
 	RequireSignedRequests bool     `json:"requireSignedRequests"`
 	SPCertificates        []string `json:"spCertificates"`
-	// SLOURL is the service provider's single logout service, noted from its metadata; "" if unknown.
-	SLOURL string `json:"sloUrl"`
+	// AllowSHA1 is the exception for one application that can't do better: SHA-1 may be chosen for our signatures, and
+	// is accepted in the service provider's.
+	AllowSHA1 bool `json:"allowSha1"`
+	// EncryptAssertions sends the assertion encrypted for EncryptionCertificate (PEM), an RSA one of the service provider.
+	EncryptAssertions     bool   `json:"encryptAssertions"`
+	EncryptionCertificate string `json:"encryptionCertificate"`
+	// EncryptionAlgorithm is an XML encryption algorithm URI; "" is AES-256-GCM.
+	EncryptionAlgorithm string `json:"encryptionAlgorithm"`
+	// SLOURL is the service provider's single logout service; "" if it has none. SLOBinding is how it takes messages
+	// ("" is HTTP-Redirect), SLOResponseURL where it takes our answers, if elsewhere.
+	SLOURL         string `json:"sloUrl"`
+	SLOBinding     string `json:"sloBinding"`
+	SLOResponseURL string `json:"sloResponseUrl"`
+	// SendSessionEnd tells the service provider when our session ends at the latest (SessionNotOnOrAfter).
+	SendSessionEnd bool `json:"sendSessionEnd"`
 }
 
 // DefaultACS returns the assertion consumer service of sign-on that starts with us; false if there is none.
@@ -173,7 +186,9 @@ type SCIM struct {
 
 // URLs are the addresses that a service provider is given.
 type URLs struct {
-	SSO         string
+	SSO string
+	// SLO takes logout messages of both bindings.
+	SLO         string
 	Metadata    string
 	Certificate string
 }

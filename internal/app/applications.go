@@ -70,7 +70,7 @@ func (a *Applications) urls(slug string) URLs {
 		return URLs{}
 	}
 	sso := a.publicURL + SSOPath + slug
-	return URLs{SSO: sso, Metadata: sso + "/metadata", Certificate: sso + "/certificate.pem"}
+	return URLs{SSO: sso, SLO: sso + "/slo", Metadata: sso + "/metadata", Certificate: sso + "/certificate.pem"}
 }
 
 // Endpoints returns every sign-on URL that answers for the application, the present one first.
