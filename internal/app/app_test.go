@@ -50,12 +50,12 @@ var (
 )
 
 // generate makes a new certificate for the same key each time, which is much faster than new keys.
-func generate(commonName string, now time.Time) (keys.Material, error) {
+func generate(commonName string, now time.Time, o keys.Options) (keys.Material, error) {
 	key, err := oneKey()
 	if err != nil {
 		return keys.Material{}, err
 	}
-	return keys.SelfSign(key, commonName, now)
+	return keys.SelfSign(key, commonName, now, o)
 }
 
 func newWorld(t testing.TB, db *store.DB) *world {

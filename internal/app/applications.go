@@ -33,7 +33,7 @@ type Config struct {
 	PublicURL string
 	Now       func() time.Time
 	// Generate makes signing pairs; nil means keys.GenerateMaterial, which takes a while.
-	Generate func(commonName string, now time.Time) (keys.Material, error)
+	Generate func(commonName string, now time.Time, o keys.Options) (keys.Material, error)
 }
 
 // Applications reads and writes applications. It is safe for concurrent use.
@@ -44,7 +44,7 @@ type Applications struct {
 	sealer    *keys.Sealer
 	publicURL string
 	now       func() time.Time
-	generate  func(commonName string, now time.Time) (keys.Material, error)
+	generate  func(commonName string, now time.Time, o keys.Options) (keys.Material, error)
 }
 
 // New returns the applications that a database holds.
@@ -196,7 +196,7 @@ func (a *Applications) Create(ctx context.Context, by access.Actor, n NewApplica
 	now := a.now().UTC()
 	var material keys.Material
 	if hasSAML {
-		if material, err = a.generate(n.Label, now); err != nil {
+		if material, err = a.generate(n.Label, now, keys.Options{}); err != nil {
 			return app, err
 		}
 	}

@@ -40,7 +40,7 @@ func (a *Applications) PrepareCertificate(ctx context.Context, by access.Actor, 
 	if err != nil {
 		return keys.Pair{}, err
 	}
-	material, err := a.generate(app.Label, a.now())
+	material, err := a.generate(app.Label, a.now(), keys.Options{})
 	if err != nil {
 		return keys.Pair{}, err
 	}

@@ -332,7 +332,7 @@ func TestImportSPMetadata(t *testing.T) {
 }
 
 func TestCertificates(t *testing.T) {
-	own, err := keys.GenerateMaterial("own", newWorld(t, nil).now)
+	own, err := keys.GenerateMaterial("own", newWorld(t, nil).now, keys.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

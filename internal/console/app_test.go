@@ -478,7 +478,7 @@ func TestOwnCertificate(t *testing.T) {
 	at := func(rest ...string) string { return s.appPath(s.atlassian, rest...) }
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	s.must(err)
-	m, err := keys.SelfSign(key, "our own", time.Now())
+	m, err := keys.SelfSign(key, "our own", time.Now(), keys.Options{})
 	s.must(err)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	s.must(err)

@@ -36,16 +36,16 @@ var system = access.SystemActor("seed")
 const password = keys.Secret("quiet lantern over nine rivers")
 
 // material makes one signing pair and gives it to every application: making them takes long.
-func material(commonName string, now time.Time) (keys.Material, error) {
-	return oncePair(commonName, now)
+func material(commonName string, now time.Time, o keys.Options) (keys.Material, error) {
+	return oncePair(commonName, now, o)
 }
 
-var oncePair = func() func(string, time.Time) (keys.Material, error) {
+var oncePair = func() func(string, time.Time, keys.Options) (keys.Material, error) {
 	var once sync.Once
 	var m keys.Material
 	var err error
-	return func(commonName string, now time.Time) (keys.Material, error) {
-		once.Do(func() { m, err = keys.GenerateMaterial(commonName, now) })
+	return func(commonName string, now time.Time, o keys.Options) (keys.Material, error) {
+		once.Do(func() { m, err = keys.GenerateMaterial(commonName, now, o) })
 		return m, err
 	}
 }()

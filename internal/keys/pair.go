@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -29,11 +30,63 @@ const (
 	Previous Status = "previous"
 )
 
-// Lifetime is how long a certificate made here is valid.
-const Lifetime = 3 * 365 * 24 * time.Hour
+// Lifetime is how long a certificate made here is valid unless Options say otherwise.
+const Lifetime = defaultDays * day
 
-// rsaBits is the size of keys made here.
-const rsaBits = 2048
+const (
+	day         = 24 * time.Hour
+	defaultDays = 3 * 365
+	maxDays     = 10 * 365
+	// rsaBits is the size of keys made here unless Options say otherwise, and the least of uploaded ones.
+	rsaBits = 2048
+	// maxBits bounds uploaded keys: a signature's time grows with the cube of the size.
+	maxBits = 8192
+)
+
+// Options say what pair to make. The zero value of a field means what is said there.
+type Options struct {
+	// Bits is the size of the RSA key: 2048 (also meant by 0), 3072 or 4096.
+	Bits int
+	// Days is how long the certificate is valid: 1 to 3650; 0 means three years.
+	Days int
+	// Hash is that of the certificate's own signature: SHA-256 (also meant by 0), SHA-384 or SHA-512. The signatures
+	// on messages have a setting of their own.
+	Hash crypto.Hash
+}
+
+// Check returns what is wrong with the options: Invalid, with the fields "bits", "days" and "hash".
+func (o Options) Check() error {
+	var f problem.Fields
+	switch o.Bits {
+	case 0, 2048, 3072, 4096:
+	default:
+		f.Add("bits", "A key has 2048, 3072 or 4096 bits.")
+	}
+	if o.Days < 0 || o.Days > maxDays {
+		f.Add("days", "A certificate is valid for 1 to %d days.", maxDays)
+	}
+	if _, ok := certificateSignatures[o.orDefaults().Hash]; !ok {
+		f.Add("hash", "A certificate is signed with SHA-256, SHA-384 or SHA-512.")
+	}
+	return f.Err()
+}
+
+func (o Options) orDefaults() Options {
+	if o.Bits == 0 {
+		o.Bits = rsaBits
+	}
+	if o.Days == 0 {
+		o.Days = defaultDays
+	}
+	if o.Hash == 0 {
+		o.Hash = crypto.SHA256
+	}
+	return o
+}
+
+var certificateSignatures = map[crypto.Hash]x509.SignatureAlgorithm{
+	crypto.SHA256: x509.SHA256WithRSA, crypto.SHA384: x509.SHA384WithRSA, crypto.SHA512: x509.SHA512WithRSA,
+}
 
 // Pair is a stored signing key with its certificate. It never holds the private key.
 type Pair struct {
@@ -80,18 +133,25 @@ func (m Material) String() string { return "key pair " + Fingerprint(m.Certifica
 // GoString is like String.
 func (m Material) GoString() string { return m.String() }
 
-// GenerateMaterial makes an RSA-2048 key and a certificate for it, signed by itself with SHA-256 and valid for Lifetime.
-// It takes tens to hundreds of milliseconds: never call it in a transaction.
-func GenerateMaterial(commonName string, now time.Time) (Material, error) {
-	key, err := rsa.GenerateKey(rand.Reader, rsaBits)
+// GenerateMaterial makes an RSA key and a certificate for it, signed by itself. Wrong options are Invalid. It takes tenths
+// of a second, with 4096 bits several seconds: never call it in a transaction.
+func GenerateMaterial(commonName string, now time.Time, o Options) (Material, error) {
+	if err := o.Check(); err != nil {
+		return Material{}, err
+	}
+	key, err := rsa.GenerateKey(rand.Reader, o.orDefaults().Bits)
 	if err != nil {
 		return Material{}, fmt.Errorf("keys: generate: %w", err)
 	}
-	return SelfSign(key, commonName, now)
+	return SelfSign(key, commonName, now, o)
 }
 
-// SelfSign makes the certificate of GenerateMaterial for a key that exists.
-func SelfSign(key *rsa.PrivateKey, commonName string, now time.Time) (Material, error) {
+// SelfSign makes the certificate of GenerateMaterial for a key that exists, whatever its size.
+func SelfSign(key *rsa.PrivateKey, commonName string, now time.Time, o Options) (Material, error) {
+	if err := o.Check(); err != nil {
+		return Material{}, err
+	}
+	o = o.orDefaults()
 	serial := make([]byte, 16) // RFC 5280 §4.1.2.2: positive, at most 20 octets
 	if _, err := rand.Read(serial); err != nil {
 		return Material{}, fmt.Errorf("keys: generate: %w", err)
@@ -106,8 +166,8 @@ func SelfSign(key *rsa.PrivateKey, commonName string, now time.Time) (Material, 
 		SerialNumber:          new(big.Int).SetBytes(serial),
 		Subject:               pkix.Name{CommonName: commonName, Organization: []string{"Latchkey"}},
 		NotBefore:             from,
-		NotAfter:              from.Add(time.Hour + Lifetime),
-		SignatureAlgorithm:    x509.SHA256WithRSA,
+		NotAfter:              from.Add(time.Hour + time.Duration(o.Days)*day),
+		SignatureAlgorithm:    certificateSignatures[o.Hash],
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
 	}
@@ -185,6 +245,8 @@ func ParseMaterial(certPEM string, keyPEM Secret, now time.Time) (Material, erro
 			f.Add("certificate", "This certificate is of a key that isn't RSA. Service providers expect RSA with at least %d bits.", rsaBits)
 		case public.N.BitLen() < rsaBits:
 			f.Add("certificate", "This certificate's key has %d bits. At least %d are needed.", public.N.BitLen(), rsaBits)
+		case public.N.BitLen() > maxBits:
+			f.Add("certificate", "This certificate's key has %d bits. At most %d can be used.", public.N.BitLen(), maxBits)
 		case !now.Before(cert.NotAfter):
 			f.Add("certificate", "This certificate ended on %s. Give one that is still valid.", cert.NotAfter.UTC().Format("2 January 2006"))
 		case now.Before(cert.NotBefore):
@@ -231,6 +293,9 @@ func parseKey(text Secret) (*rsa.PrivateKey, error) {
 	}
 	if key.N.BitLen() < rsaBits {
 		return nil, problem.New(problem.Invalid, "This private key has %d bits. At least %d are needed.", key.N.BitLen(), rsaBits)
+	}
+	if key.N.BitLen() > maxBits {
+		return nil, problem.New(problem.Invalid, "This private key has %d bits. At most %d can be used.", key.N.BitLen(), maxBits)
 	}
 	if err := key.Validate(); err != nil {
 		return nil, problem.New(problem.Invalid, "This private key is damaged.")

@@ -27,7 +27,7 @@ var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
 func material(t testing.TB, at time.Time) keys.Material {
 	t.Helper()
-	m, err := keys.GenerateMaterial("Atlassian Cloud", at)
+	m, err := keys.GenerateMaterial("Atlassian Cloud", at, keys.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestGenerateMaterial(t *testing.T) {
 }
 
 func TestLongCommonNameIsCut(t *testing.T) {
-	m, err := keys.GenerateMaterial(strings.Repeat("ä", 100), now)
+	m, err := keys.GenerateMaterial(strings.Repeat("ä", 100), now, keys.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +368,7 @@ func TestStoredKeyIsSealed(t *testing.T) {
 }
 
 func FuzzParseCertificate(f *testing.F) {
-	m, err := keys.GenerateMaterial("x", now)
+	m, err := keys.GenerateMaterial("x", now, keys.Options{})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -91,12 +91,12 @@ func newSite(t testing.TB) *site {
 	t.Cleanup(s.srv.Close)
 	s.apps = app.New(app.Config{
 		DB: s.db, Catalog: cat, Pairs: keys.NewPairs(sealer, s.now), Sealer: sealer, PublicURL: s.srv.URL, Now: s.now,
-		Generate: func(name string, now time.Time) (keys.Material, error) {
+		Generate: func(name string, now time.Time, o keys.Options) (keys.Material, error) {
 			key, err := oneKey()
 			if err != nil {
 				return keys.Material{}, err
 			}
-			return keys.SelfSign(key, name, now)
+			return keys.SelfSign(key, name, now, o)
 		},
 	})
 	portal.New(portal.Config{
