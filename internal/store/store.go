@@ -169,18 +169,28 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 	return os.Chmod(path, 0o600)
 }
 
-// View runs fn in a read-only transaction with one consistent snapshot.
+// View runs fn in a read-only transaction with one consistent snapshot. When ctx ends, so does the
+// reading: on SQLite before the next row or statement.
 func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
 	opts := &sql.TxOptions{ReadOnly: true}
+	t := &Tx{ctx: ctx, engine: db.engine}
 	if db.engine == PostgreSQL {
 		opts.Isolation = sql.LevelRepeatableRead
+	} else {
+		// To watch a context, the driver and database/sql start goroutines for each transaction, statement and
+		// result: more work than most statements are. Each looks at the context instead.
+		t.calls = context.WithoutCancel(ctx)
 	}
-	tx, err := db.read.BeginTx(ctx, opts)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	tx, err := db.read.BeginTx(t.callContext(), opts)
 	if err != nil {
 		return translate("begin", err)
 	}
 	defer func() { _ = tx.Rollback() }() // ends the snapshot; there is nothing to lose
-	return fn(&Tx{ctx: ctx, q: tx, engine: db.engine})
+	t.q = tx
+	return fn(t)
 }
 
 // Update runs fn in one transaction and returns when it is durable. If fn fails nothing is

@@ -243,6 +243,38 @@ func TestCancelledUpdateWritesNothing(t *testing.T) {
 	})
 }
 
+func TestCancelledViewEndsBeforeTheNextRow(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		for i := range 10 {
+			if err := put(t.Context(), db, fmt.Sprint(i), "1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		rows := 0
+		err := db.View(ctx, func(tx *store.Tx) error {
+			for _, err := range store.Each(tx, store.Scalar[string], `SELECT key FROM settings`) {
+				if err != nil {
+					return err
+				}
+				rows++
+				cancel()
+			}
+			return nil
+		})
+		if !errors.Is(err, context.Canceled) || rows >= 10 {
+			t.Errorf("%d rows, %v", rows, err)
+		}
+		if err := db.View(ctx, func(*store.Tx) error { t.Error("ran"); return nil }); !errors.Is(err, context.Canceled) {
+			t.Errorf("a view under an ended context: %v", err)
+		}
+		if err := put(t.Context(), db, "after", "1"); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+}
+
 func TestReopenKeepsDataAndMigratesOnce(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 2 {

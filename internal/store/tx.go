@@ -27,9 +27,19 @@ type querier interface {
 // by two goroutines.
 type Tx struct {
 	ctx    context.Context //nolint:containedctx // a Tx lives exactly as long as one call
+	calls  context.Context //nolint:containedctx // what the driver is given, if not ctx
 	q      querier
 	engine Engine
 	topics []string
+	wrote  bool // a statement that may write has run
+}
+
+// callContext is the context that the driver is given.
+func (tx *Tx) callContext() context.Context {
+	if tx.calls != nil {
+		return tx.calls
+	}
+	return tx.ctx
 }
 
 // Context returns the context that the transaction runs under.
@@ -38,7 +48,8 @@ func (tx *Tx) Context() context.Context { return tx.ctx }
 // Exec runs a statement and returns the number of rows it touched. A broken unique index gives
 // an error of which Unique tells the index.
 func (tx *Tx) Exec(query string, args ...any) (int64, error) {
-	res, err := tx.q.ExecContext(tx.ctx, query, args...)
+	tx.wrote = true
+	res, err := tx.q.ExecContext(tx.callContext(), query, args...)
 	if err != nil {
 		return 0, translate("exec", err)
 	}
@@ -77,13 +88,22 @@ func (tx *Tx) Wake(topic string) {
 func Each[T any](tx *Tx, scan func(Row) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
-		rows, err := tx.q.QueryContext(tx.ctx, query, args...)
+		if err := tx.ctx.Err(); err != nil {
+			yield(zero, err)
+			return
+		}
+		tx.wrote = tx.wrote || !isSelect(query)
+		rows, err := tx.q.QueryContext(tx.callContext(), query, args...)
 		if err != nil {
 			yield(zero, translate("query", err))
 			return
 		}
 		defer func() { _ = rows.Close() }()
 		for rows.Next() {
+			if err := tx.ctx.Err(); err != nil {
+				yield(zero, err)
+				return
+			}
 			v, err := scan(rows)
 			if err != nil {
 				yield(zero, translate("scan", err))
@@ -98,6 +118,9 @@ func Each[T any](tx *Tx, scan func(Row) (T, error), query string, args ...any) i
 		}
 	}
 }
+
+// isSelect reports whether a statement certainly only reads.
+func isSelect(query string) bool { return strings.HasPrefix(query, "SELECT") }
 
 // All runs a query and returns all its rows as scanned by scan.
 func All[T any](tx *Tx, scan func(Row) (T, error), query string, args ...any) ([]T, error) {

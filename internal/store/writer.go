@@ -11,9 +11,10 @@ import (
 )
 
 // writer is SQLite's single writer. It commits in groups: while one commit waits for the disk,
-// the updates that arrive queue up and share the next. Each update runs in a savepoint of its
-// own, so that a failing one takes nobody with it, and each is acknowledged only when the
-// group is durable.
+// the updates that arrive queue up and share the next. Each is acknowledged only when the group
+// is durable. A failing update takes nobody with it: if it has written, the group is rolled back
+// and runs again with a savepoint for each. (Savepoints from the start would cost every update
+// two statements more.)
 type writer struct {
 	db   *DB
 	jobs chan *job
@@ -124,17 +125,32 @@ func (w *writer) group(first *job) {
 	}
 	defer func() { _ = tx.Rollback() }() // no effect after Commit
 	deadline := time.Now().Add(groupTime)
-	for j := first; j != nil; {
+	spoilt := false
+	for j := first; j != nil && !spoilt; {
 		group = append(group, j)
-		if err := w.one(tx, j); err != nil {
-			finish(err)
-			return
-		}
+		spoilt = w.one(tx, j)
 		j = nil
-		if len(group) < groupSize && time.Now().Before(deadline) {
+		if len(group) < groupSize && time.Now().Before(deadline) && !spoilt {
 			select {
 			case j = <-w.jobs:
 			default:
+			}
+		}
+	}
+	if spoilt {
+		if err := tx.Rollback(); err != nil {
+			finish(translate("rollback", err))
+			return
+		}
+		if tx, err = w.db.write.BeginTx(ctx, nil); err != nil {
+			finish(translate("begin", err))
+			return
+		}
+		defer func() { _ = tx.Rollback() }()
+		for _, j := range group {
+			if err := w.apart(tx, j); err != nil {
+				finish(err)
+				return
 			}
 		}
 	}
@@ -145,15 +161,11 @@ func (w *writer) group(first *job) {
 	finish(nil)
 }
 
-// one runs a job in a savepoint. The error it returns means that the whole transaction is lost.
-func (w *writer) one(tx *sql.Tx, j *job) error {
-	if err := j.ctx.Err(); err != nil {
-		j.err = err
-		return nil //nolint:nilerr // the caller gave up; the group goes on
-	}
-	ctx := context.Background()
-	if _, err := tx.ExecContext(ctx, "SAVEPOINT job"); err != nil {
-		return translate("savepoint", err)
+// one runs a job. It reports whether it failed and left something written behind.
+func (w *writer) one(tx *sql.Tx, j *job) (spoilt bool) {
+	j.err, j.panick, j.topics = nil, nil, nil
+	if j.err = j.ctx.Err(); j.err != nil {
+		return false // the caller gave up; the group goes on
 	}
 	// An interrupted statement would roll back the whole group, so a caller that gives up
 	// doesn't interrupt one that has begun.
@@ -167,11 +179,23 @@ func (w *writer) one(tx *sql.Tx, j *job) error {
 		j.err = j.fn(t)
 	}()
 	if j.err != nil || j.panick != nil {
+		return t.wrote
+	}
+	j.topics = t.topics
+	return false
+}
+
+// apart is one in a savepoint, so that what it leaves behind can be undone. The error means that the whole transaction
+// is lost.
+func (w *writer) apart(tx *sql.Tx, j *job) error {
+	ctx := context.Background()
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT job"); err != nil {
+		return translate("savepoint", err)
+	}
+	if w.one(tx, j) {
 		if _, err := tx.ExecContext(ctx, "ROLLBACK TO job"); err != nil {
 			return translate("rollback", err)
 		}
-	} else {
-		j.topics = t.topics
 	}
 	if _, err := tx.ExecContext(ctx, "RELEASE job"); err != nil {
 		return translate("release", err)
