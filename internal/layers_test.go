@@ -24,6 +24,7 @@ var layers = [][]string{
 	{"internal/directory", "internal/keys", "internal/provision/plan"},
 	{"internal/audit", "internal/catalog", "internal/work"},
 	{"internal/access", "internal/store", "internal/saml", "internal/web"},
+	{"internal/saml/xmlenc"},
 	{"internal/problem", "internal/saml/xmldsig", "internal/scim"},
 }
 

@@ -7,12 +7,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 )
 
 // IdPMetadata is what an SP needs to know of us (saml-metadata §2.4.3).
@@ -100,7 +102,11 @@ type SPMetadata struct {
 	NameIDFormats        []string
 	AuthnRequestsSigned  bool
 	WantAssertionsSigned bool
-	ValidUntil           time.Time // zero: no end
+	ValidUntil           time.Time     // zero: no end; the earliest of all that holds for this SP
+	CacheDuration        time.Duration // 0: nothing is said; the shortest of all that holds for this SP
+
+	// Notes say, in sentences for the administrator, what was passed over and what is weak.
+	Notes []string
 }
 
 // KeyUse is the purpose of a key in metadata. A key without use serves both (saml-metadata §2.4.1.1).
@@ -117,7 +123,17 @@ const (
 type KeyCertificate struct {
 	Use         KeyUse
 	Certificate *x509.Certificate
+
+	// EncryptionMethods are the algorithms that the SP can decrypt with this key, most wanted first; none is no
+	// statement. xmlenc.Choose picks one.
+	EncryptionMethods []string
 }
+
+// CheckSigning reports why this key can't verify the SP's messages. It does not look at Use.
+func (c KeyCertificate) CheckSigning() error { return xmldsig.CheckKey(c.Certificate.PublicKey) }
+
+// CheckEncryption reports why nothing can be encrypted to this key. It does not look at Use.
+func (c KeyCertificate) CheckEncryption() error { return xmlenc.CheckKey(c.Certificate.PublicKey) }
 
 // SigningKeys returns the public keys that may sign this SP's messages: those for signing and those for any use.
 func (m SPMetadata) SigningKeys() []crypto.PublicKey {
@@ -125,6 +141,18 @@ func (m SPMetadata) SigningKeys() []crypto.PublicKey {
 	for _, c := range m.Certificates {
 		if c.Use != UseEncryption {
 			keys = append(keys, c.Certificate.PublicKey)
+		}
+	}
+	return keys
+}
+
+// EncryptionKeys returns those that may be encrypted to, in the SP's order: for encryption, or for any use, and strong
+// enough.
+func (m SPMetadata) EncryptionKeys() []KeyCertificate {
+	var keys []KeyCertificate
+	for _, c := range m.Certificates {
+		if c.Use != UseSigning && c.CheckEncryption() == nil {
+			keys = append(keys, c)
 		}
 	}
 	return keys
@@ -171,6 +199,24 @@ func ParseSPMetadata(data []byte, entityID string, now time.Time) (SPMetadata, e
 		return SPMetadata{}, badMetadata("The file has no service provider that speaks SAML 2.0.")
 	}
 	return readSP(chosen[0], now)
+}
+
+// ReadSPMetadata is ParseSPMetadata for a file that is read piece by piece.
+func ReadSPMetadata(r io.Reader, entityID string, now time.Time) (SPMetadata, error) {
+	data, err := io.ReadAll(io.LimitReader(r, MaxMetadata+1))
+	if err != nil {
+		return SPMetadata{}, err
+	}
+	return ParseSPMetadata(data, entityID, now)
+}
+
+// ReadSPEntityIDs is SPEntityIDs for a file that is read piece by piece.
+func ReadSPEntityIDs(r io.Reader, now time.Time) ([]string, error) {
+	data, err := io.ReadAll(io.LimitReader(r, MaxMetadata+1))
+	if err != nil {
+		return nil, err
+	}
+	return SPEntityIDs(data, now)
 }
 
 // SPEntityIDs lists the service providers in a metadata document, in its order.
@@ -397,6 +443,12 @@ func readKeys(role *xmldsig.Element) ([]KeyCertificate, error) {
 		default:
 			return nil, badMetadata("A key has the unknown use %q.", use)
 		}
+		var methods []string
+		for _, e := range kd.Children(NSMetadata, "EncryptionMethod") {
+			if a, _ := e.Attr("Algorithm"); a != "" {
+				methods = append(methods, a)
+			}
+		}
 		for _, info := range kd.Children(nsSignature, "KeyInfo") {
 			for _, data := range info.Children(nsSignature, "X509Data") {
 				for _, e := range data.Children(nsSignature, "X509Certificate") {
@@ -410,7 +462,7 @@ func readKeys(role *xmldsig.Element) ([]KeyCertificate, error) {
 						bad.Err = err
 						return nil, bad
 					}
-					out = append(out, KeyCertificate{Use: KeyUse(use), Certificate: cert})
+					out = append(out, KeyCertificate{Use: KeyUse(use), Certificate: cert, EncryptionMethods: methods})
 				}
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 )
 
 func metadata() *saml.IdPMetadata {
@@ -118,7 +119,7 @@ func TestParseSPMetadata(t *testing.T) {
 		Certificates: []saml.KeyCertificate{
 			{Use: saml.UseSigning, Certificate: atlassian().Cert},
 			{Use: saml.UseAny, Certificate: samltest.IdPNext().Cert},
-			{Use: saml.UseEncryption, Certificate: atlassian().Cert},
+			{Use: saml.UseEncryption, Certificate: atlassian().Cert, EncryptionMethods: []string{xmlenc.AES256GCM}},
 		},
 		AuthnRequestsSigned: true, WantAssertionsSigned: true,
 		ValidUntil: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC),

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
+	_ "crypto/sha1"   //nolint:gosec // G505: registers SHA-1, for the exception that AllowSHA1 and NewSignerSHA1 make
 	_ "crypto/sha256" // registers SHA-256
 	_ "crypto/sha512" // registers SHA-384 and SHA-512
 	"crypto/x509"
@@ -26,6 +27,10 @@ const (
 	ECDSASHA384 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"
 	ECDSASHA512 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512"
 
+	// RSASHA1 is broken against whoever can choose what is signed. It is taken only where an option says so.
+	RSASHA1 = ns + "rsa-sha1"
+
+	digestSHA1   = ns + "sha1"
 	digestSHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
 	digestSHA384 = "http://www.w3.org/2001/04/xmldsig-more#sha384"
 	digestSHA512 = "http://www.w3.org/2001/04/xmlenc#sha512"
@@ -37,9 +42,27 @@ type method struct {
 	ecdsa bool
 }
 
-// methodByURI is the whole allow-list: no SHA-1, no MAC.
-func methodByURI(uri string) (method, bool) {
+// Option loosens a rule of verification.
+type Option func(*options)
+
+type options struct{ sha1 bool }
+
+// AllowSHA1 takes RSASHA1 signatures and SHA-1 digests too: an exception that an administrator makes for one peer that
+// can do no better.
+func AllowSHA1() Option { return func(o *options) { o.sha1 = true } }
+
+func optionsOf(opts []Option) (o options) {
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o
+}
+
+// method is the whole allow-list of signature algorithms: no MAC, and SHA-1 only by exception.
+func (o options) method(uri string) (method, bool) {
 	switch uri {
+	case RSASHA1:
+		return method{crypto.SHA1, false}, o.sha1
 	case RSASHA256:
 		return method{crypto.SHA256, false}, true
 	case RSASHA384:
@@ -56,9 +79,11 @@ func methodByURI(uri string) (method, bool) {
 	return method{}, false
 }
 
-// uri is the inverse of methodByURI.
+// uri is the inverse of options.method.
 func (m method) uri() string {
 	switch m {
+	case method{crypto.SHA1, false}:
+		return RSASHA1
 	case method{crypto.SHA256, false}:
 		return RSASHA256
 	case method{crypto.SHA384, false}:
@@ -75,8 +100,11 @@ func (m method) uri() string {
 	return ""
 }
 
-func digestByURI(uri string) (crypto.Hash, bool) {
+// digest is the whole allow-list of digest algorithms.
+func (o options) digest(uri string) (crypto.Hash, bool) {
 	switch uri {
+	case digestSHA1:
+		return crypto.SHA1, o.sha1
 	case digestSHA256:
 		return crypto.SHA256, true
 	case digestSHA384:
@@ -89,6 +117,8 @@ func digestByURI(uri string) (crypto.Hash, bool) {
 
 func digestURI(h crypto.Hash) string {
 	switch h {
+	case crypto.SHA1:
+		return digestSHA1
 	case crypto.SHA256:
 		return digestSHA256
 	case crypto.SHA384:

@@ -45,6 +45,21 @@ const (
 // NewSigner prepares a key (RSA from 2048 bits or ECDSA) for signing. The certificate must be of that key; it is put
 // into KeyInfo exactly as it is. hash is SHA-256 (also meant by 0), SHA-384 or SHA-512.
 func NewSigner(key crypto.Signer, cert *x509.Certificate, hash crypto.Hash) (*Signer, error) {
+	if hash == 0 {
+		hash = crypto.SHA256
+	}
+	if hash == crypto.SHA1 {
+		return nil, fmt.Errorf("xmldsig: hash %v is not allowed", hash)
+	}
+	return newSigner(key, cert, hash)
+}
+
+// NewSignerSHA1 is NewSigner for a peer that takes nothing but RSASHA1: an exception that an administrator makes.
+func NewSignerSHA1(key crypto.Signer, cert *x509.Certificate) (*Signer, error) {
+	return newSigner(key, cert, crypto.SHA1)
+}
+
+func newSigner(key crypto.Signer, cert *x509.Certificate, hash crypto.Hash) (*Signer, error) {
 	if key == nil || cert == nil {
 		return nil, errors.New("xmldsig: a signer needs a key and a certificate")
 	}
@@ -55,9 +70,6 @@ func NewSigner(key crypto.Signer, cert *x509.Certificate, hash crypto.Hash) (*Si
 	if eq, ok := public.(interface{ Equal(crypto.PublicKey) bool }); !ok || !eq.Equal(cert.PublicKey) {
 		return nil, errors.New("xmldsig: the certificate is of another key")
 	}
-	if hash == 0 {
-		hash = crypto.SHA256
-	}
 	s := &Signer{key: key, cert: cert, method: method{hash: hash}, info: []byte(infoC14N)}
 	switch public := public.(type) {
 	case *rsa.PublicKey:
@@ -67,7 +79,7 @@ func NewSigner(key crypto.Signer, cert *x509.Certificate, hash crypto.Hash) (*Si
 		s.sigLen = 2 * halfLen(public)
 	}
 	if s.method.uri() == "" {
-		return nil, fmt.Errorf("xmldsig: hash %v is not allowed", hash)
+		return nil, fmt.Errorf("xmldsig: hash %v is not allowed for this type of key", hash)
 	}
 	s.head = `<ds:CanonicalizationMethod Algorithm="` + algExcC14N + `"></ds:CanonicalizationMethod>` +
 		`<ds:SignatureMethod Algorithm="` + s.method.uri() + `"></ds:SignatureMethod><ds:Reference URI="#`

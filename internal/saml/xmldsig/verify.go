@@ -47,22 +47,22 @@ func HasSignature(root *Element) bool {
 // SignedInfo, one Reference to the root's ID, which is unique; the enveloped-signature and exclusive canonicalization
 // transforms and no others; algorithms from a fixed list that fit the key. KeyInfo is never looked at: the keys are the
 // caller's, chosen by the message's issuer.
-func Verify(root *Element, keys []crypto.PublicKey, lim Limits) (Verified, error) {
-	v, err := verify(root, keys, lim)
+func Verify(root *Element, keys []crypto.PublicKey, lim Limits, opts ...Option) (Verified, error) {
+	v, err := verify(root, keys, lim, optionsOf(opts))
 	if err != nil && !errors.Is(err, ErrNoSignature) {
 		err = fmt.Errorf("xmldsig: %w", err)
 	}
 	return v, err
 }
 
-func verify(root *Element, keys []crypto.PublicKey, lim Limits) (Verified, error) {
+func verify(root *Element, keys []crypto.PublicKey, lim Limits, opts options) (Verified, error) {
 	if !HasSignature(root) {
 		return Verified{}, ErrNoSignature
 	}
 	if len(keys) == 0 {
 		return Verified{}, errors.New("no key to verify with")
 	}
-	sh, err := checkShape(root)
+	sh, err := checkShape(root, opts)
 	if err != nil {
 		return Verified{}, err
 	}
@@ -100,7 +100,7 @@ type shape struct {
 	prefixList string
 }
 
-func checkShape(root *Element) (shape, error) {
+func checkShape(root *Element, opts options) (shape, error) {
 	var sh shape
 	signatures := 0
 	root.All(func(e *Element) bool {
@@ -131,7 +131,7 @@ func checkShape(root *Element) (shape, error) {
 		return sh, fmt.Errorf("canonicalization %q; only plain exclusive canonicalization is allowed", alg)
 	}
 	alg, _ := info[1].Attr("Algorithm")
-	if sh.method, ok = methodByURI(alg); !ok || len(info[1].Elements()) > 0 {
+	if sh.method, ok = opts.method(alg); !ok || len(info[1].Elements()) > 0 {
 		return sh, fmt.Errorf("signature algorithm %q is not allowed", alg)
 	}
 	ref := info[2]
@@ -156,7 +156,7 @@ func checkShape(root *Element) (shape, error) {
 		return sh, err
 	}
 	alg, _ = refs[1].Attr("Algorithm")
-	if sh.hash, ok = digestByURI(alg); !ok || len(refs[1].Elements()) > 0 {
+	if sh.hash, ok = opts.digest(alg); !ok || len(refs[1].Elements()) > 0 {
 		return sh, fmt.Errorf("digest algorithm %q is not allowed", alg)
 	}
 	if sh.digest, err = base64Text(refs[2]); err != nil {
@@ -323,8 +323,8 @@ func (sh shape) tree(root *Element, key crypto.PublicKey) *etree.Element {
 
 // VerifyDetached checks a signature over bytes, as the HTTP-Redirect binding uses it, by one of the keys. The algorithm
 // is one of the constants of this package.
-func VerifyDetached(algorithm string, octets, signature []byte, keys []crypto.PublicKey) error {
-	m, ok := methodByURI(algorithm)
+func VerifyDetached(algorithm string, octets, signature []byte, keys []crypto.PublicKey, opts ...Option) error {
+	m, ok := optionsOf(opts).method(algorithm)
 	if !ok {
 		return fmt.Errorf("xmldsig: signature algorithm %q is not allowed", algorithm)
 	}
