@@ -20,14 +20,29 @@ const columns = `id, at, type, outcome, actor_kind, actor_id, actor_name, addres
 // width is how many parameters an event takes.
 const width = 18
 
-// insert writes events; several in one statement spare PostgreSQL's round trips. A statement
-// has few parameters all the same: SQLite looks each up by name among those before it.
+// together is how many events one statement takes. Several spare PostgreSQL's round trips; SQLite looks each parameter
+// up by name among those before it, so they are few all the same.
+const together = 8
+
+// inserts are the statements for one event, two, and so on.
+var inserts = func() (out [together]string) {
+	text := `INSERT INTO events (` + columns + `, search_key) VALUES `
+	for i := range out {
+		if i > 0 {
+			text += ", "
+		}
+		text += "(" + store.Placeholders(1+i*width, width) + ")"
+		out[i] = text
+	}
+	return out
+}()
+
+// insert writes events.
 func insert(tx *store.Tx, events ...Event) error {
-	const together = 8
 	for part := range slices.Chunk(events, together) {
 		args := make([]any, 0, width*len(part))
-		var values strings.Builder
-		for i, e := range part {
+		for i := range part {
+			e := &part[i]
 			changes, err := json.Marshal(e.Changes)
 			if err != nil {
 				return err
@@ -40,12 +55,8 @@ func insert(tx *store.Tx, events ...Event) error {
 			args = append(args, e.ID, store.Micros(e.At), string(e.Type), string(e.Outcome), string(e.Actor.Kind), e.Actor.ID, e.Actor.Name,
 				e.Actor.Address, e.Actor.Correlation, e.Object.Kind, e.Object.ID, e.Object.Name, e.ApplicationID, e.Cause,
 				e.Message, string(changes), string(detail), search)
-			if i > 0 {
-				values.WriteString(", ")
-			}
-			values.WriteString("(" + store.Placeholders(1+i*width, width) + ")")
 		}
-		if _, err := tx.Exec(`INSERT INTO events (`+columns+`, search_key) VALUES `+values.String(), args...); err != nil {
+		if _, err := tx.Exec(inserts[len(part)-1], args...); err != nil {
 			return err
 		}
 	}

@@ -4,9 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -152,14 +152,14 @@ func Scalar[T any](r Row) (T, error) {
 
 // Placeholders returns "$from, $from+1, …" for n parameters, for an IN list.
 func Placeholders(from, n int) string {
-	var b strings.Builder
+	b := make([]byte, 0, n*len("$999, "))
 	for i := range n {
 		if i > 0 {
-			b.WriteString(", ")
+			b = append(b, ", "...)
 		}
-		fmt.Fprintf(&b, "$%d", from+i)
+		b = strconv.AppendInt(append(b, '$'), int64(from+i), 10)
 	}
-	return b.String()
+	return string(b)
 }
 
 // LikePattern returns a LIKE pattern (with ESCAPE '\') that finds needle anywhere.
