@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"internal/api", "internal/console"},
 	{"internal/portal", "internal/idp", "internal/provision"},
 	{"internal/app", "internal/authn"},
-	{"internal/directory", "internal/keys", "internal/provision/plan"},
+	{"internal/directory", "internal/keys", "internal/mail", "internal/provision/plan"},
 	{"internal/audit", "internal/catalog", "internal/work"},
 	{"internal/access", "internal/store", "internal/saml", "internal/web"},
 	{"internal/saml/xmlenc"},

@@ -82,7 +82,7 @@ func (n appsSAMLCmd) Run(ctx context.Context, c *server.Config, t terminal) erro
 			if err != nil {
 				return err
 			}
-			got, err := d.Apps.ImportSPMetadata(ctx, d.by, a.ID, xml)
+			got, err := d.Apps.ImportSPMetadata(ctx, d.by, a.ID, xml, "")
 			if err != nil {
 				return inFile(err, n.Metadata)
 			}
@@ -183,7 +183,7 @@ func (n appsCertificateCmd) Run(ctx context.Context, c *server.Config, t termina
 		case "print":
 			return n.print(ctx, d, a)
 		case "prepare":
-			if _, err = d.Apps.PrepareCertificate(ctx, d.by, a.ID); err == nil {
+			if _, err = d.Apps.PrepareCertificate(ctx, d.by, a.ID, keys.Options{}); err == nil {
 				err = n.told(d, "The next certificate is published in the metadata beside the current one. Give it to %s, then: latchkey apps certificate %s switch", visible(a.Label), quoted(a.Label))
 			}
 		case "switch":

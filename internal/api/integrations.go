@@ -118,7 +118,7 @@ func (a *API) samlRoutes() {
 		RawBody []byte `contentType:"application/samlmetadata+xml"`
 	},
 	) (*answer[MetadataResult], error) {
-		m, err := a.Apps.ImportSPMetadata(ctx, by, in.ID, in.RawBody)
+		m, err := a.Apps.ImportSPMetadata(ctx, by, in.ID, in.RawBody, "")
 		if err != nil {
 			return nil, err
 		}
@@ -151,7 +151,7 @@ func (a *API) certificateRoutes(tag string) {
 		method: http.MethodPost, path: "/applications/{id}/certificates", id: "prepare-certificate", tag: tag, summary: "Prepare the next certificate", status: http.StatusCreated,
 		text: "It is published beside the current one, which goes on signing.",
 	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Certificate], error) {
-		return one(a.Apps.PrepareCertificate(ctx, by, in.ID))
+		return one(a.Apps.PrepareCertificate(ctx, by, in.ID, keys.Options{}))
 	})
 	route(a, operation{method: http.MethodPut, path: "/applications/{id}/certificates/next", id: "upload-certificate", tag: tag, summary: "Upload an own pair as the next certificate"},
 		func(ctx context.Context, by access.Actor, in *struct {

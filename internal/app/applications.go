@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/mail"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/store"
 )
@@ -34,6 +35,10 @@ type Config struct {
 	Now       func() time.Time
 	// Generate makes signing pairs; nil means keys.GenerateMaterial, which takes a while.
 	Generate func(commonName string, now time.Time, o keys.Options) (keys.Material, error)
+	// Fetch reads metadata at a web address, guarding where it connects to; nil: none can be watched.
+	Fetch func(context.Context, Request) (Answer, error)
+	// Mailer takes the mail of reminders; nil: there are only events.
+	Mailer *mail.Mailer
 }
 
 // Applications reads and writes applications. It is safe for concurrent use.
@@ -70,8 +75,20 @@ func (a *Applications) urls(slug string) URLs {
 		return URLs{}
 	}
 	sso := a.publicURL + SSOPath + slug
-	return URLs{SSO: sso, SLO: sso + "/slo", Metadata: sso + "/metadata", Certificate: sso + "/certificate.pem"}
+	return URLs{SSO: sso, SLO: sso + sloPath, Metadata: sso + "/metadata", Certificate: sso + "/certificate.pem"}
 }
+
+// LogoutEndpoints returns every URL that takes logout messages for the application, the present one first.
+func (a *Applications) LogoutEndpoints(app Application) []string {
+	out := a.Endpoints(app)
+	for i := range out {
+		out[i] += sloPath
+	}
+	return out
+}
+
+// sloPath follows the IdP URL.
+const sloPath = "/slo"
 
 // Endpoints returns every sign-on URL that answers for the application, the present one first.
 func (a *Applications) Endpoints(app Application) []string {

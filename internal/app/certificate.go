@@ -31,8 +31,9 @@ func (a *Applications) Certificates(ctx context.Context, by access.Actor, id ID)
 }
 
 // PrepareCertificate makes the next pair, in place of one that was prepared before. It is published in the metadata
-// beside the current one, which goes on signing until SwitchCertificate. Needs ManageApplications.
-func (a *Applications) PrepareCertificate(ctx context.Context, by access.Actor, id ID) (keys.Pair, error) {
+// beside the current one, which goes on signing until SwitchCertificate. Wrong options are Invalid. Needs
+// ManageApplications.
+func (a *Applications) PrepareCertificate(ctx context.Context, by access.Actor, id ID, o keys.Options) (keys.Pair, error) {
 	if err := access.Allow(by, access.ManageApplications); err != nil {
 		return keys.Pair{}, err
 	}
@@ -40,7 +41,7 @@ func (a *Applications) PrepareCertificate(ctx context.Context, by access.Actor, 
 	if err != nil {
 		return keys.Pair{}, err
 	}
-	material, err := a.generate(app.Label, a.now(), keys.Options{})
+	material, err := a.generate(app.Label, a.now(), o)
 	if err != nil {
 		return keys.Pair{}, err
 	}

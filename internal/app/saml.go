@@ -346,9 +346,9 @@ func (a *Applications) switchSAML(ctx context.Context, by access.Actor, id ID, t
 }
 
 // ImportSPMetadata takes entity ID, assertion consumer services, signing certificates and single logout URL from a
-// service provider's metadata (an EntityDescriptor, or one with a single entity in an EntitiesDescriptor), and tells what
-// changed. What is wrong with the file is said in words for the administrator. Needs ManageApplications.
-func (a *Applications) ImportSPMetadata(ctx context.Context, by access.Actor, id ID, xml []byte) (MetadataImport, error) {
+// service provider's metadata (an EntityDescriptor, or the entity with that ID in an EntitiesDescriptor; "" if there is only
+// one), and tells what changed. What is wrong with the file is said in words for the administrator. Needs ManageApplications.
+func (a *Applications) ImportSPMetadata(ctx context.Context, by access.Actor, id ID, xml []byte, entityID string) (MetadataImport, error) {
 	var out MetadataImport
 	if err := access.Allow(by, access.ManageApplications); err != nil {
 		return out, err
@@ -356,7 +356,7 @@ func (a *Applications) ImportSPMetadata(ctx context.Context, by access.Actor, id
 	if len(xml) > MaxSPMetadata {
 		return out, problem.InvalidField("metadata", "This file is larger than %d KB. Give the metadata of this one service provider.", MaxSPMetadata>>10)
 	}
-	md, err := saml.ParseSPMetadata(xml, "", a.now())
+	md, err := saml.ParseSPMetadata(xml, entityID, a.now())
 	if err != nil {
 		text := "This file can't be read as a service provider's metadata."
 		if e, ok := asSAML(err); ok {

@@ -205,7 +205,7 @@ func TestSAMLSettingsAreChecked(t *testing.T) {
 		if _, err := w.apps.ActivateSAML(t.Context(), admin, b.ID); !problem.Is(err, problem.Invalid) {
 			t.Errorf("%v", err)
 		}
-		if _, err := w.apps.PrepareCertificate(t.Context(), admin, b.ID); !problem.Is(err, problem.Invalid) {
+		if _, err := w.apps.PrepareCertificate(t.Context(), admin, b.ID, keys.Options{}); !problem.Is(err, problem.Invalid) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -281,7 +281,7 @@ func TestImportSPMetadata(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a := w.create(app.NewApplication{Connector: "custom-saml"})
 		cert := must(w.apps.Certificates(t.Context(), admin, a.ID))(t)[0]
-		got := must(w.apps.ImportSPMetadata(t.Context(), admin, a.ID, []byte(spMetadata(cert.PEM))))(t)
+		got := must(w.apps.ImportSPMetadata(t.Context(), admin, a.ID, []byte(spMetadata(cert.PEM)), ""))(t)
 		s := got.Application.SAML
 		want := []app.ACS{{Index: 1, URL: "https://sp.example.org/acs?x=1"}, {Index: 2, URL: "https://sp.example.org/acs2", Default: true}}
 		if d := cmp.Diff(want, s.ACS); d != "" {
@@ -303,7 +303,7 @@ func TestImportSPMetadata(t *testing.T) {
 		if len(got.Notes) != 2 || !strings.Contains(got.Notes[0], "artifact") || !strings.Contains(got.Notes[1], "signs its requests") {
 			t.Errorf("notes %q", got.Notes)
 		}
-		again := must(w.apps.ImportSPMetadata(t.Context(), admin, a.ID, []byte(spMetadata(cert.PEM))))(t)
+		again := must(w.apps.ImportSPMetadata(t.Context(), admin, a.ID, []byte(spMetadata(cert.PEM)), ""))(t)
 		if len(again.Changes) != 0 || again.Application.Version != got.Application.Version {
 			t.Errorf("the same file changes %v", again.Changes)
 		}
@@ -317,12 +317,12 @@ func TestImportSPMetadata(t *testing.T) {
 			"too large":   spMetadata(cert.PEM) + strings.Repeat(" ", app.MaxSPMetadata),
 		}
 		for name, file := range bad {
-			_, err := w.apps.ImportSPMetadata(t.Context(), admin, a.ID, []byte(file))
+			_, err := w.apps.ImportSPMetadata(t.Context(), admin, a.ID, []byte(file), "")
 			if !problem.Is(err, problem.Invalid) || len(fields(err)) != 1 || fields(err)[0] != "metadata" {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if _, err := w.apps.ImportSPMetadata(t.Context(), reader, a.ID, []byte(spMetadata(cert.PEM))); !problem.Is(err, problem.Forbidden) {
+		if _, err := w.apps.ImportSPMetadata(t.Context(), reader, a.ID, []byte(spMetadata(cert.PEM)), ""); !problem.Is(err, problem.Forbidden) {
 			t.Errorf("without permission: %v", err)
 		}
 		if now := must(w.apps.Get(t.Context(), admin, a.ID))(t); now.Version != again.Application.Version {
@@ -339,7 +339,7 @@ func TestCertificates(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a := w.create(app.NewApplication{})
 		first := must(w.apps.Certificates(t.Context(), admin, a.ID))(t)[0]
-		next := must(w.apps.PrepareCertificate(t.Context(), admin, a.ID))(t)
+		next := must(w.apps.PrepareCertificate(t.Context(), admin, a.ID, keys.Options{}))(t)
 		if next.Status != keys.Next || next.Fingerprint() == first.Fingerprint() {
 			t.Errorf("prepared %+v", next)
 		}
@@ -362,7 +362,7 @@ func TestCertificates(t *testing.T) {
 		if !problem.Is(err, problem.Invalid) || fields(err)[0] != "privateKey" {
 			t.Errorf("upload without key: %v", err)
 		}
-		if _, err := w.apps.PrepareCertificate(t.Context(), reader, a.ID); !problem.Is(err, problem.Forbidden) {
+		if _, err := w.apps.PrepareCertificate(t.Context(), reader, a.ID, keys.Options{}); !problem.Is(err, problem.Forbidden) {
 			t.Errorf("without permission: %v", err)
 		}
 		ev := w.events(a.ID)

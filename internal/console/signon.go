@@ -230,7 +230,7 @@ func (c *Console) importMetadata(w http.ResponseWriter, r *request) error {
 	}
 	var got app.MetadataImport
 	if err == nil {
-		got, err = c.Apps.ImportSPMetadata(r.Context(), r.By, p.App.ID, xml)
+		got, err = c.Apps.ImportSPMetadata(r.Context(), r.By, p.App.ID, xml, "")
 	}
 	if err != nil {
 		form, ok := web.PostedForm(r.Request).Named("metadata").Fail(err)
@@ -397,7 +397,7 @@ func (c *Console) downloadCertificate(w http.ResponseWriter, r *request) error {
 
 func (c *Console) prepareCertificate(w http.ResponseWriter, r *request) error {
 	id := app.ID(r.PathValue("id"))
-	if _, err := c.Apps.PrepareCertificate(r.Context(), r.By, id); err != nil {
+	if _, err := c.Apps.PrepareCertificate(r.Context(), r.By, id, keys.Options{}); err != nil {
 		return err
 	}
 	return done(w, r, appPath(id, "certificate", "swap"), "The next certificate is prepared. Nothing has changed yet.")

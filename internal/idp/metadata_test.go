@@ -10,6 +10,7 @@ import (
 	"github.com/beevik/etree"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
 )
@@ -24,7 +25,7 @@ func TestMetadata(t *testing.T) {
 		h.ok(err)
 		pairs, err := h.apps.Certificates(t.Context(), admin, fresh.ID)
 		h.ok(err)
-		next, err := h.apps.PrepareCertificate(t.Context(), admin, fresh.ID)
+		next, err := h.apps.PrepareCertificate(t.Context(), admin, fresh.ID, keys.Options{})
 		h.ok(err)
 		b := h.browser()
 		path := "/saml2/" + fresh.Slug

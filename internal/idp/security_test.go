@@ -18,6 +18,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/idp"
+	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
@@ -152,7 +153,7 @@ func TestClass20_SwitchedCertificateIsUsedAtOnce(t *testing.T) {
 		br := (&browser{h: b, web: b.web}).signIn(u)
 		b.receive(br.get("/launch/"+string(b.jira.ID)), "")
 		old := b.certificate()
-		_, err := a.apps.PrepareCertificate(t.Context(), admin, a.jira.ID)
+		_, err := a.apps.PrepareCertificate(t.Context(), admin, a.jira.ID, keys.Options{})
 		b.ok(err)
 		_, err = a.apps.SwitchCertificate(t.Context(), admin, a.jira.ID)
 		b.ok(err)
