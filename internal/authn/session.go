@@ -84,16 +84,25 @@ func (a *Authn) holds(s Session, now time.Time) bool {
 // Session returns the session that a browser's token stands for. If there is none, it has
 // ended, or the person isn't active any more, the error is Unauthenticated. It reads one row.
 func (a *Authn) Session(ctx context.Context, token string) (Session, error) {
+	if _, ok := tokenHash(token); !ok {
+		return Session{}, signedOut()
+	}
+	var s Session
+	err := a.db.View(ctx, func(tx *store.Tx) (err error) {
+		s, err = a.SessionIn(tx, token)
+		return err
+	})
+	return s, err
+}
+
+// SessionIn is Session within a transaction.
+func (a *Authn) SessionIn(tx *store.Tx, token string) (Session, error) {
 	hash, ok := tokenHash(token)
 	if !ok {
 		return Session{}, signedOut()
 	}
 	now := a.now()
-	var s Session
-	err := a.db.View(ctx, func(tx *store.Tx) (err error) {
-		s, err = store.One(tx, scanSession, sessionSelect+`s.token_hash = $1`, hash)
-		return err
-	})
+	s, err := store.One(tx, scanSession, sessionSelect+`s.token_hash = $1`, hash)
 	if errors.Is(err, store.ErrNotFound) || err == nil && !a.holds(s, now) {
 		return Session{}, signedOut()
 	}

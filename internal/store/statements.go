@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	"modernc.org/sqlite"
 )
@@ -24,10 +25,17 @@ func openKeeping(dsn string) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: open SQLite: %w", err)
 	}
-	return sql.OpenDB(keeper{c}), nil
+	begin := "BEGIN"
+	if strings.Contains(dsn, "_txlock=immediate") {
+		begin = "BEGIN IMMEDIATE"
+	}
+	return sql.OpenDB(keeper{c, begin}), nil
 }
 
-type keeper struct{ driver.Connector }
+type keeper struct {
+	driver.Connector
+	begin string
+}
 
 // rawConn is what the driver's connections can do, and database/sql wants to see.
 type rawConn interface {
@@ -51,12 +59,13 @@ func (k keeper) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("store: the SQLite driver has changed"), c.Close())
 	}
-	return &keepingConn{rawConn: raw, byText: map[string]*list.Element{}, order: list.New()}, nil
+	return &keepingConn{rawConn: raw, begin: k.begin, byText: map[string]*list.Element{}, order: list.New()}, nil
 }
 
 // keepingConn is one connection. database/sql lets only one goroutine use it at a time.
 type keepingConn struct {
 	rawConn
+	begin  string
 	byText map[string]*list.Element // of *kept
 	order  *list.List               // the last used first
 }
@@ -120,6 +129,34 @@ func (c *keepingConn) ExecContext(ctx context.Context, query string, args []driv
 	}
 	defer func() { k.busy = false }()
 	return k.stmt.ExecContext(ctx, args)
+}
+
+// BeginTx begins a transaction; the driver would prepare the statements of each anew. A BEGIN that took effect must
+// become a transaction, so the end of ctx doesn't interrupt it: database/sql rolls back then.
+func (c *keepingConn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
+	if _, err := c.ExecContext(context.WithoutCancel(ctx), c.begin, nil); err != nil {
+		return nil, err
+	}
+	return keptTx{c}, nil
+}
+
+// keptTx is a transaction of a connection.
+type keptTx struct{ c *keepingConn }
+
+// Commit ends the transaction even if it fails: database/sql takes it to be over then.
+func (t keptTx) Commit() error {
+	ctx := context.Background()
+	_, err := t.c.ExecContext(ctx, "COMMIT", nil)
+	if err != nil {
+		_, _ = t.c.ExecContext(ctx, "ROLLBACK", nil) // fails if the failure has rolled back already
+	}
+	return err
+}
+
+// Rollback ends the transaction without effect.
+func (t keptTx) Rollback() error {
+	_, err := t.c.ExecContext(context.Background(), "ROLLBACK", nil)
+	return err
 }
 
 // QueryContext runs a statement that returns rows.
