@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -25,13 +27,15 @@ const (
 // messageLimits bound the XML of a message. Real requests have 1 to 6 KB, up to 10 levels and 100 nodes.
 var messageLimits = xmldsig.Limits{Bytes: maxMessage, Depth: 24, Attributes: 40, Nodes: 2000}
 
-// MaxPostBody is the largest form body that ReadPost takes, in bytes; read no more of a request than one byte above it.
+// MaxPostBody is the largest form body that ReadPost and ReadLogoutPost take, in bytes; read no more of a request than
+// one byte above it.
 const MaxPostBody = maxBody
 
-// Incoming is a message as it arrived: decoded and within limits, not yet checked. The zero value is no message; Check
-// refuses it.
+// Incoming is a message as it arrived: decoded and within limits, not yet checked. The zero value is no message; all
+// checks refuse it. What comes beside an error is no message either, but Explain and XML tell what is known of it.
 type Incoming struct {
 	binding    string
+	parameter  string // SAMLRequest or SAMLResponse
 	relayState string
 	xml        []byte
 	root       *xmldsig.Element
@@ -42,6 +46,9 @@ type Incoming struct {
 	signature []byte
 	octets    []byte
 	hasSig    bool
+
+	pasted  bool   // by ReadPasted: may be explained, but not answered
+	failure *Error // why there is no message
 }
 
 // Issuer is the entityID that the message claims, never empty for a message that was read. Nothing is verified: use it
@@ -51,106 +58,213 @@ func (in Incoming) Issuer() string { return in.issuer }
 // Binding is the binding by which the message came.
 func (in Incoming) Binding() string { return in.binding }
 
-// XML is the message as it came, for the log of what was received. It is not verified.
+// RelayState is what came beside the message. It is not verified.
+func (in Incoming) RelayState() string { return in.relayState }
+
+// XML is the message as it came, for the log of what was received. It is not verified, and after an error it may be
+// missing or be no XML at all.
 func (in Incoming) XML() []byte { return in.xml }
 
-// ReadRedirect reads a request from a URL's raw query string, undecoded (saml-bindings §3.4). Parameters that are not
-// SAML's are passed over, for a sign-on URL may have its own; but no parameter may come twice or have a percent-encoded
-// name, for then two readers might disagree. The error is an *Error.
-func ReadRedirect(rawQuery string) (Incoming, error) {
+// Message is the kind of message: the local name of its root element, such as "LogoutRequest". It is empty after an
+// error.
+func (in Incoming) Message() string {
+	if in.root == nil {
+		return ""
+	}
+	return in.root.Local
+}
+
+// door is a place where messages are taken: what may come there, and how it is called.
+type door struct {
+	kinds []string // local names of root elements
+	words words
+}
+
+// words are how a kind of message is called to the person who has to do with it.
+type words struct {
+	message string // "sign-in request"
+	absent  string // said when nothing came
+	again   string // what to do
+}
+
+var (
+	signOnWords = words{
+		message: "sign-in request",
+		absent:  "This address is for applications that send people to sign in, and no sign-in request came with the visit. Open the application itself, or choose it in your portal.",
+		again:   "Open the application again; if it happens again, tell your administrator.",
+	}
+	logoutWords = words{
+		message: "sign-out message",
+		absent:  "This address is for applications that sign people out, and no sign-out message came with the visit. Sign out in the application itself, or in your portal.",
+		again:   "Sign out again; if it happens again, close the browser and tell your administrator.",
+	}
+	signOnDoor = door{kinds: []string{kindAuthnRequest}, words: signOnWords}
+	logoutDoor = door{kinds: []string{kindLogoutRequest, kindLogoutResponse}, words: logoutWords}
+	// anyDoor is that of ReadPasted.
+	anyDoor = door{kinds: []string{kindAuthnRequest, kindLogoutRequest, kindLogoutResponse, kindResponse}, words: signOnWords}
+)
+
+// Kinds of messages, by the local names of their root elements in the protocol namespace.
+const (
+	kindAuthnRequest   = "AuthnRequest"
+	kindLogoutRequest  = "LogoutRequest"
+	kindLogoutResponse = "LogoutResponse"
+	kindResponse       = "Response"
+)
+
+// parameterOf returns the parameter in which a kind of message travels (saml-bindings §3.4.3, §3.5.3).
+func parameterOf(kind string) string {
+	if kind == kindAuthnRequest || kind == kindLogoutRequest {
+		return ParameterRequest
+	}
+	return ParameterResponse
+}
+
+// Parameters of both bindings (saml-bindings §3.4.3, §3.5.3).
+const (
+	ParameterRequest  = "SAMLRequest"
+	ParameterResponse = "SAMLResponse"
+)
+
+// ReadRedirect reads an AuthnRequest from a URL's raw query string, undecoded (saml-bindings §3.4). Parameters that are
+// not SAML's are passed over, for a sign-on URL may have its own; but no parameter may come twice or have a
+// percent-encoded name, for then two readers might disagree. The error is an *Error.
+func ReadRedirect(rawQuery string) (Incoming, error) { return signOnDoor.redirect(rawQuery) }
+
+// ReadPost reads an AuthnRequest from the raw body of an HTML form, application/x-www-form-urlencoded (saml-bindings
+// §3.5). The error is an *Error.
+func ReadPost(body []byte) (Incoming, error) { return signOnDoor.post(body) }
+
+// ReadLogoutRedirect is ReadRedirect for a LogoutRequest or a LogoutResponse; Message tells which.
+func ReadLogoutRedirect(rawQuery string) (Incoming, error) { return logoutDoor.redirect(rawQuery) }
+
+// ReadLogoutPost is ReadPost for a LogoutRequest or a LogoutResponse; Message tells which.
+func ReadLogoutPost(body []byte) (Incoming, error) { return logoutDoor.post(body) }
+
+func (d door) redirect(rawQuery string) (Incoming, error) {
 	in := Incoming{binding: BindingHTTPRedirect}
+	return d.fail(&in, d.readRedirect(&in, rawQuery))
+}
+
+func (d door) post(body []byte) (Incoming, error) {
+	in := Incoming{binding: BindingHTTPPost}
+	return d.fail(&in, d.readPost(&in, body))
+}
+
+// fail makes of the message and an error what the caller gets.
+func (d door) fail(in *Incoming, err error) (Incoming, error) {
+	if err == nil {
+		return *in, nil
+	}
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = &Error{Reason: Malformed, Err: err}
+	}
+	if e.Text == "" {
+		e.Text = d.words.unreadable(e.Reason)
+	}
+	return Incoming{binding: in.binding, xml: in.xml, failure: e}, e
+}
+
+func (w words) unreadable(reason Reason) string {
+	if reason == TooLarge {
+		return "The " + w.message + " from the application is too large. " + w.again
+	}
+	return "The " + w.message + " from the application can't be read. " + w.again
+}
+
+func (d door) readRedirect(in *Incoming, rawQuery string) error {
 	if len(rawQuery) > maxQuery {
-		return Incoming{}, tooLarge(nil)
+		return tooLarge(fmt.Errorf("a query of %d bytes; at most %d are read", len(rawQuery), maxQuery))
 	}
 	f, err := readForm(rawQuery)
 	if err != nil {
-		return Incoming{}, malformed(err)
+		return err
 	}
 	if enc, ok := f.values["SAMLEncoding"]; ok && enc != "urn:oasis:names:tc:SAML:2.0:bindings:URL-Encoding:DEFLATE" {
-		return Incoming{}, malformed(fmt.Errorf("SAMLEncoding %q", enc))
+		return fmt.Errorf("SAMLEncoding %q", enc)
 	}
-	message, err := f.message()
+	message, err := d.message(in, f)
 	if err != nil {
-		return Incoming{}, err
+		return err
 	}
 	deflated, err := decodeBase64(message)
 	if err != nil {
-		return Incoming{}, malformed(err)
+		return err
 	}
 	if in.xml, err = inflate(deflated); err != nil {
-		return Incoming{}, err
+		return err
 	}
 	alg, hasAlg := f.values["SigAlg"]
 	sig, hasSig := f.values["Signature"]
 	if hasAlg != hasSig {
-		return Incoming{}, malformed(errors.New("SigAlg and Signature belong together"))
+		return errors.New("SigAlg and Signature belong together")
 	}
 	if hasSig {
 		in.hasSig, in.sigAlg = true, alg
 		if in.signature, err = decodeBase64(sig); err != nil {
-			return Incoming{}, malformed(fmt.Errorf("Signature: %w", err))
+			return fmt.Errorf("Signature: %w", err)
 		}
 		// §3.4.4.1: the original octets, in this order whatever the order in the URL.
-		in.octets = append(in.octets, "SAMLRequest="+f.raw["SAMLRequest"]...)
+		in.octets = append(in.octets, in.parameter+"="+f.raw[in.parameter]...)
 		if relay, ok := f.raw["RelayState"]; ok {
 			in.octets = append(in.octets, "&RelayState="+relay...)
 		}
 		in.octets = append(in.octets, "&SigAlg="+f.raw["SigAlg"]...)
 	}
-	return in.finish(f)
+	return d.finish(in, f)
 }
 
-// ReadPost reads a request from the raw body of an HTML form, application/x-www-form-urlencoded (saml-bindings §3.5).
-// The error is an *Error.
-func ReadPost(body []byte) (Incoming, error) {
-	in := Incoming{binding: BindingHTTPPost}
+func (d door) readPost(in *Incoming, body []byte) error {
 	if len(body) > maxBody {
-		return Incoming{}, tooLarge(nil)
+		return tooLarge(fmt.Errorf("a form of more than %d bytes", maxBody))
 	}
 	f, err := readForm(string(body))
 	if err != nil {
-		return Incoming{}, malformed(err)
+		return err
 	}
-	message, err := f.message()
+	message, err := d.message(in, f)
 	if err != nil {
-		return Incoming{}, err
+		return err
 	}
-	if in.xml, err = decodeBase64(message); err != nil {
-		return Incoming{}, malformed(err)
+	xml, err := decodeBase64(message)
+	if err != nil {
+		return err
 	}
-	if len(in.xml) > maxMessage {
-		return Incoming{}, tooLarge(nil)
+	if len(xml) > maxMessage {
+		return tooLarge(fmt.Errorf("a message of %d bytes; at most %d are read", len(xml), maxMessage))
 	}
-	return in.finish(f)
+	in.xml = xml
+	return d.finish(in, f)
 }
 
 // finish reads the XML and the issuer.
-func (in Incoming) finish(f form) (Incoming, error) {
+func (d door) finish(in *Incoming, f form) error {
 	in.relayState = f.values["RelayState"]
 	if len(in.relayState) > maxRelayState {
-		return Incoming{}, tooLarge(errors.New("RelayState"))
+		return tooLarge(fmt.Errorf("a RelayState of %d bytes; at most %d are read", len(in.relayState), maxRelayState))
 	}
 	if !utf8.ValidString(in.relayState) || strings.ContainsRune(in.relayState, 0) {
-		return Incoming{}, malformed(errors.New("RelayState is not text")) // it could not be returned verbatim
+		return errors.New("RelayState is not text") // it could not be returned verbatim
 	}
 	root, err := xmldsig.Read(in.xml, messageLimits)
 	if errors.Is(err, xmldsig.ErrLimit) {
-		return Incoming{}, tooLarge(err)
+		return tooLarge(err)
 	}
 	if err != nil {
-		return Incoming{}, malformed(err)
+		return err
 	}
-	if !root.Is(NSProtocol, "AuthnRequest") {
-		return Incoming{}, &Error{
-			Reason: UnexpectedMessage, Err: fmt.Errorf("root element %s", root.Local),
-			Text: "The application sent a SAML message that does not belong at this address. Open the application again; if it happens again, tell your administrator.",
+	if root.Space != NSProtocol || !slices.Contains(d.kinds, root.Local) || parameterOf(root.Local) != in.parameter {
+		return &Error{
+			Reason: UnexpectedMessage, Err: fmt.Errorf("%s holds a %s", in.parameter, root.Local),
+			Text: "The application sent a SAML message that does not belong at this address. " + d.words.again,
 		}
 	}
-	in.root = root
 	if in.issuer, err = readIssuer(root); err != nil {
-		return Incoming{}, malformed(err)
+		return err
 	}
-	return in, nil
+	in.root = root
+	return nil
 }
 
 // form is a set of parameters, both as they came and decoded.
@@ -158,20 +272,24 @@ type form struct {
 	raw, values map[string]string
 }
 
-// message returns the SAMLRequest.
-func (f form) message() (string, error) {
-	message, ok := f.values["SAMLRequest"]
-	_, response := f.values["SAMLResponse"]
+// message finds the message among the parameters: exactly one, in a parameter that this door takes.
+func (d door) message(in *Incoming, f form) (string, error) {
+	request, hasRequest := f.values[ParameterRequest]
+	response, hasResponse := f.values[ParameterResponse]
+	takesResponses := slices.ContainsFunc(d.kinds, func(kind string) bool { return parameterOf(kind) == ParameterResponse })
 	switch {
-	case response:
-		return "", malformed(errors.New("a SAMLResponse at an address for requests"))
-	case !ok || message == "":
-		return "", &Error{
-			Reason: Malformed, Err: errors.New("no SAMLRequest"),
-			Text: "This address is for applications that send people to sign in, and no sign-in request came with the visit. Open the application itself, or choose it in your portal.",
-		}
+	case hasRequest && hasResponse:
+		return "", errors.New("both a SAMLRequest and a SAMLResponse")
+	case hasResponse && !takesResponses:
+		return "", errors.New("a SAMLResponse at an address for requests")
+	case request == "" && response == "":
+		return "", &Error{Reason: Malformed, Err: errors.New("no SAML message"), Text: d.words.absent}
+	case hasResponse:
+		in.parameter = ParameterResponse
+		return response, nil
 	}
-	return message, nil
+	in.parameter = ParameterRequest
+	return request, nil
 }
 
 // readForm splits name=value pairs and decodes the values of those that SAML knows.
@@ -298,11 +416,73 @@ func inflate(deflated []byte) ([]byte, error) {
 // EncodePost returns the value of the form field SAMLResponse (saml-bindings §3.5.4).
 func EncodePost(xml []byte) string { return base64.StdEncoding.EncodeToString(xml) }
 
-const (
-	textMalformed = "The sign-in request from the application can't be read. Open the application again; if it happens again, tell your administrator."
-	textTooLarge  = "The sign-in request from the application is too large. Open the application again; if it happens again, tell your administrator."
-)
+// malformed and tooLarge make errors whose text the door or the check fills in.
+func malformed(err error) *Error { return &Error{Reason: Malformed, Err: err} }
 
-func malformed(err error) *Error { return &Error{Reason: Malformed, Text: textMalformed, Err: err} }
+func tooLarge(err error) *Error { return &Error{Reason: TooLarge, Err: err} }
 
-func tooLarge(err error) *Error { return &Error{Reason: TooLarge, Text: textTooLarge, Err: err} }
+// deflaters keeps idle writers of DEFLATE, which are larger still than its readers. It is a cache.
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.DefaultCompression)
+	if err != nil {
+		panic(err) // the level is a constant
+	}
+	return w
+}}
+
+// RedirectURL packs a message for the HTTP-Redirect binding into a URL at the receiver's location, whose own query stays
+// (saml-bindings §3.4.4). parameter is ParameterRequest or ParameterResponse. An empty relayState is left out. Unless k
+// is nil, the URL carries k's detached signature over the exact octets (§3.4.4.1); the message itself must then, and
+// should always, have none.
+func RedirectURL(location, parameter string, xml []byte, relayState string, k *xmldsig.Signer) (string, error) {
+	if err := CheckACS(location); err != nil {
+		return "", fmt.Errorf("saml: redirect: location: %w", err)
+	}
+	if parameter != ParameterRequest && parameter != ParameterResponse {
+		return "", fmt.Errorf("saml: redirect: %q is no parameter for messages", parameter)
+	}
+	switch {
+	case len(xml) == 0 || len(xml) > maxMessage:
+		return "", errors.New("saml: redirect: the message is empty or too large")
+	case bytes.Contains(xml, []byte("Signature xmlns")) || bytes.Contains(xml, []byte("<Signature")):
+		return "", errors.New("saml: redirect: the message carries a signature already")
+	case len(relayState) > maxRelayState:
+		return "", errors.New("saml: redirect: RelayState is too long")
+	}
+	base, own, hasQuery := strings.Cut(location, "?")
+	if hasQuery {
+		f, err := readForm(own)
+		if err != nil {
+			return "", fmt.Errorf("saml: redirect: the location's query: %w", err)
+		}
+		if len(f.values) > 0 {
+			return "", errors.New("saml: redirect: the location's query has parameters of SAML already")
+		}
+	}
+	var deflated bytes.Buffer
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&deflated)
+	if _, err := w.Write(xml); err != nil {
+		return "", fmt.Errorf("saml: redirect: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return "", fmt.Errorf("saml: redirect: %w", err)
+	}
+	query := parameter + "=" + url.QueryEscape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
+	if relayState != "" {
+		query += "&RelayState=" + url.QueryEscape(relayState)
+	}
+	if k != nil {
+		query += "&SigAlg=" + url.QueryEscape(k.Algorithm())
+		signature, err := k.SignDetached([]byte(query))
+		if err != nil {
+			return "", fmt.Errorf("saml: redirect: %w", err)
+		}
+		query += "&Signature=" + url.QueryEscape(base64.StdEncoding.EncodeToString(signature))
+	}
+	if own = strings.Trim(own, "&"); own != "" {
+		query = own + "&" + query
+	}
+	return base + "?" + query, nil
+}

@@ -2,6 +2,7 @@ package saml
 
 import (
 	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 )
 
 // Defaults of IdentityProvider.
@@ -36,12 +38,32 @@ type ServiceProvider struct {
 
 	// RequireSignedRequests refuses a request that carries no valid signature.
 	RequireSignedRequests bool
+
+	// SLO are the registered endpoints for single logout. Those of Redirect and POST are used.
+	SLO []Endpoint
+
+	// AllowSHA1 takes signatures by RSA with SHA-1: an exception that an administrator makes for this SP.
+	AllowSHA1 bool
+
+	// Encryption is the key that assertions for this SP are encrypted to; nil: they are not.
+	Encryption *xmlenc.Recipient
 }
 
 // IdentityProvider is our own side of Check.
 type IdentityProvider struct {
+	// EntityID is our name towards this SP. Only Explain reads it.
+	EntityID string
+
 	// Endpoints are our single sign-on URLs for this SP: a Destination must be one of them, exactly.
 	Endpoints []string
+
+	// LogoutEndpoints are our single logout URLs for this SP, for requests and responses alike: a Destination must be
+	// one of them, exactly.
+	LogoutEndpoints []string
+
+	// Certificates are those that we sign answers with, the current one first. Only Explain reads them, to tell about an
+	// answer; with none, its signatures are not judged.
+	Certificates []*x509.Certificate
 
 	// AuthnContexts are the classes that we can reach, weakest first. None means that wishes are not judged by Check.
 	AuthnContexts []string

@@ -43,12 +43,20 @@ type Error struct {
 	Text   string // for the person: what happened and what to do
 	Status Status // for the SP; only meaningful if Sendable
 	Reply  Reply  // zero: nothing about the request is trusted, show a page and never redirect
-	Err    error  // more detail for the log; may be nil
+
+	// SLO is the SP's registered endpoint for a LogoutResponse with Status; only for a LogoutRequest whose signature
+	// holds. Reply then has the request's ID and RelayState.
+	SLO Endpoint
+
+	Err error // more detail for the log; may be nil
 }
 
 // Sendable reports whether the error may go to the SP as a status response (AppendStatus) at Reply.ACS: issuer and ACS
 // are registered ones. Otherwise it is shown to the person as a page.
 func (e *Error) Sendable() bool { return e.Reply.ACS.URL != "" }
+
+// SendableLogout reports whether the error may go to the SP as a LogoutResponse at SLO.ReplyURL.
+func (e *Error) SendableLogout() bool { return e.SLO.URL != "" }
 
 // Error is the text for the log.
 func (e *Error) Error() string {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 )
 
 // Response is a successful answer with one assertion (saml-profiles §4.1.4.2).
@@ -27,6 +28,9 @@ type Response struct {
 
 	Authn      Authn
 	Attributes []Attribute // those without values are left out
+
+	// Encrypt is whom the assertion is encrypted to, after it was signed (saml-core §2.3.4, §6.2); nil: to nobody.
+	Encrypt *xmlenc.Recipient
 }
 
 // Authn is the AuthnStatement (saml-core §2.7.2).
@@ -87,7 +91,7 @@ func AppendResponse(dst []byte, r *Response, k *xmldsig.Signer, what Sign) ([]by
 		gap = w.gap(k, r.ID)
 	}
 	w.raw(`<samlp:Status><samlp:StatusCode Value="` + StatusSuccess + `"></samlp:StatusCode></samlp:Status>`)
-	w.assertion(r, k, what)
+	w.payload(r, k, what)
 	w.raw(`</samlp:Response>`)
 	if what != SignAssertion {
 		w.sign(k, r.ID, start, gap)
@@ -139,6 +143,31 @@ func (w *writer) responseStart(id string, at time.Time, issuer, destination, inR
 	w.element(`saml:Issuer xmlns:saml="`+NSAssertion+`"`, "saml:Issuer", issuer)
 }
 
+// payload writes the assertion, or what it is encrypted to.
+func (w *writer) payload(r *Response, k *xmldsig.Signer, what Sign) {
+	if r.Encrypt == nil {
+		w.assertion(r, k, what)
+		return
+	}
+	// The assertion declares all its prefixes itself, so that it can be read on its own once it is decrypted.
+	clear := writer{}
+	clear.assertion(r, k, what)
+	if clear.err != nil {
+		w.fail(clear.err)
+	}
+	if w.err != nil {
+		return
+	}
+	w.raw(`<saml:EncryptedAssertion xmlns:saml="` + NSAssertion + `">`)
+	b, err := r.Encrypt.AppendEncryptedData(w.b, clear.b)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.b = b
+	w.raw(`</saml:EncryptedAssertion>`)
+}
+
 func (w *writer) assertion(r *Response, k *xmldsig.Signer, what Sign) {
 	start := len(w.b)
 	w.raw(`<saml:Assertion xmlns:saml="` + NSAssertion + `"`)
@@ -172,18 +201,24 @@ func (w *writer) assertion(r *Response, k *xmldsig.Signer, what Sign) {
 // subject writes the NameID and its bearer confirmation, which must not have NotBefore (saml-profiles §4.1.4.2).
 func (w *writer) subject(r *Response) {
 	w.raw(`<saml:Subject><saml:NameID`)
-	w.optional("Format", r.Subject.Format)
-	w.optional("NameQualifier", r.Subject.NameQualifier)
-	w.optional("SPNameQualifier", r.Subject.SPNameQualifier)
-	w.raw(`>`)
-	w.text(r.Subject.Value)
-	w.raw(`</saml:NameID><saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData`)
+	w.nameID(r.Subject)
+	w.raw(`<saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData`)
 	if r.InResponseTo != "" {
 		w.id("InResponseTo", r.InResponseTo)
 	}
 	w.time("NotOnOrAfter", r.NotOnOrAfter)
 	w.attr("Recipient", r.Destination)
 	w.raw(`></saml:SubjectConfirmationData></saml:SubjectConfirmation></saml:Subject>`)
+}
+
+// nameID writes the rest of a saml:NameID of which the name and the namespace stand already.
+func (w *writer) nameID(n NameID) {
+	w.optional("Format", n.Format)
+	w.optional("NameQualifier", n.NameQualifier)
+	w.optional("SPNameQualifier", n.SPNameQualifier)
+	w.raw(`>`)
+	w.text(n.Value)
+	w.raw(`</saml:NameID>`)
 }
 
 func (w *writer) authn(a *Authn) {
@@ -244,19 +279,8 @@ func AppendStatus(dst []byte, r *StatusResponse, k *xmldsig.Signer) ([]byte, err
 	if k != nil {
 		gap = w.gap(k, r.ID)
 	}
-	w.raw(`<samlp:Status><samlp:StatusCode`)
-	w.attr("Value", r.Status.Code)
-	w.raw(`>`)
-	if r.Status.SubCode != "" {
-		w.raw(`<samlp:StatusCode`)
-		w.attr("Value", r.Status.SubCode)
-		w.raw(`></samlp:StatusCode>`)
-	}
-	w.raw(`</samlp:StatusCode>`)
-	if r.Status.Message != "" {
-		w.element("samlp:StatusMessage", "samlp:StatusMessage", r.Status.Message)
-	}
-	w.raw(`</samlp:Status></samlp:Response>`)
+	w.status(r.Status)
+	w.raw(`</samlp:Response>`)
 	if k != nil {
 		w.sign(k, r.ID, start, gap)
 	}
@@ -264,4 +288,21 @@ func AppendStatus(dst []byte, r *StatusResponse, k *xmldsig.Signer) ([]byte, err
 		return nil, fmt.Errorf("saml: status response: %w", w.err)
 	}
 	return w.b, nil
+}
+
+// status writes an outcome (saml-core §3.2.2.1).
+func (w *writer) status(s Status) {
+	w.raw(`<samlp:Status><samlp:StatusCode`)
+	w.attr("Value", s.Code)
+	w.raw(`>`)
+	if s.SubCode != "" {
+		w.raw(`<samlp:StatusCode`)
+		w.attr("Value", s.SubCode)
+		w.raw(`></samlp:StatusCode>`)
+	}
+	w.raw(`</samlp:StatusCode>`)
+	if s.Message != "" {
+		w.element("samlp:StatusMessage", "samlp:StatusMessage", s.Message)
+	}
+	w.raw(`</samlp:Status>`)
 }
