@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,11 +17,12 @@ import (
 // and runs again with a savepoint for each. (Savepoints from the start would cost every update
 // two statements more.)
 type writer struct {
-	db   *DB
-	jobs chan *job
-	quit chan struct{}
-	done chan struct{}
-	once sync.Once
+	db     *DB
+	jobs   chan *job
+	quit   chan struct{}
+	done   chan struct{}
+	once   sync.Once
+	coming atomic.Int64 // updates that were announced and haven't arrived
 }
 
 type job struct {
@@ -34,10 +36,11 @@ type job struct {
 }
 
 // A group ends after this many updates or this long, so that the first in it doesn't wait
-// behind an endless stream.
+// behind an endless stream. It waits for updates that were announced, but not as long.
 const (
 	groupSize = 128
 	groupTime = 20 * time.Millisecond
+	awaitTime = 2 * time.Millisecond
 )
 
 var errClosed = errors.New("store: the database is closed")
@@ -124,17 +127,14 @@ func (w *writer) group(first *job) {
 		return
 	}
 	defer func() { _ = tx.Rollback() }() // no effect after Commit
-	deadline := time.Now().Add(groupTime)
+	began := time.Now()
 	spoilt := false
 	for j := first; j != nil && !spoilt; {
 		group = append(group, j)
 		spoilt = w.one(tx, j)
 		j = nil
-		if len(group) < groupSize && time.Now().Before(deadline) && !spoilt {
-			select {
-			case j = <-w.jobs:
-			default:
-			}
+		if len(group) < groupSize && !spoilt {
+			j = w.next(time.Since(began))
 		}
 	}
 	if spoilt {
@@ -159,6 +159,30 @@ func (w *writer) group(first *job) {
 		return
 	}
 	finish(nil)
+}
+
+// next returns another update for a group that began some time ago; nil if it should be committed.
+func (w *writer) next(age time.Duration) *job {
+	if age >= groupTime {
+		return nil
+	}
+	select {
+	case j := <-w.jobs:
+		return j
+	default:
+	}
+	if w.coming.Load() <= 0 || age >= awaitTime {
+		return nil
+	}
+	patience := time.NewTimer(awaitTime - age)
+	defer patience.Stop()
+	select {
+	case j := <-w.jobs:
+		return j
+	case <-patience.C:
+	case <-w.quit:
+	}
+	return nil
 }
 
 // one runs a job. It reports whether it failed and left something written behind.

@@ -38,16 +38,17 @@ CREATE TABLE saml_exchanges (
 );
 CREATE INDEX saml_exchanges_application ON saml_exchanges (application_id, id);
 
--- A service provider's metadata at a URL, and the change found there that waits for a person's word.
+-- A service provider's metadata at a URL. What was found there and differs waits for a person's word.
 CREATE TABLE metadata_sources (
     application_id TEXT PRIMARY KEY REFERENCES applications (id) ON DELETE CASCADE,
     url            TEXT   NOT NULL,
     entity_id      TEXT   NOT NULL, -- which one, if the document holds several; ''
+    signer         TEXT   NOT NULL DEFAULT '', -- PEM; '' takes an unsigned document
     etag           TEXT   NOT NULL DEFAULT '',
     last_modified  TEXT   NOT NULL DEFAULT '',
-    fingerprint    TEXT   NOT NULL DEFAULT '', -- of the entity as last looked at
-    dismissed      TEXT   NOT NULL DEFAULT '', -- fingerprint of a change that was turned down
-    proposal       TEXT   NOT NULL DEFAULT '', -- JSON; '' if nothing waits
+    found          TEXT   NOT NULL DEFAULT '', -- JSON: what the document said when last read; '' if it never was
+    known          TEXT   NOT NULL DEFAULT '', -- JSON: what it said when it was last agreed to
+    settled        TEXT   NOT NULL DEFAULT '', -- fingerprint of what was agreed to or turned down
     error          TEXT   NOT NULL DEFAULT '',
     valid_until    BIGINT NOT NULL DEFAULT 0,
     checked_at     BIGINT NOT NULL DEFAULT 0,
