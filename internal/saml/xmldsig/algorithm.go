@@ -7,7 +7,6 @@ import (
 	_ "crypto/sha1"   //nolint:gosec // G505: registers SHA-1, for the exception that AllowSHA1 and NewSignerSHA1 make
 	_ "crypto/sha256" // registers SHA-256
 	_ "crypto/sha512" // registers SHA-384 and SHA-512
-	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -140,6 +139,21 @@ func (m method) fits(key crypto.PublicKey) bool {
 	return false
 }
 
+// verifyAny checks a signature over octets by the keys that are of the right type and strong enough. Only the key is
+// trusted, not what a certificate says of it: SAML metadata pins keys, and expired certificates are common there
+// (saml-metadata-iop §2.6.1).
+func (m method) verifyAny(keys []crypto.PublicKey, octets, signature []byte) error {
+	h := m.hash.New()
+	h.Write(octets)
+	digest := h.Sum(nil)
+	for _, key := range keys {
+		if CheckKey(key) == nil && m.fits(key) && len(signature) > 0 && m.verify(key, digest, signature) {
+			return nil
+		}
+	}
+	return errors.New("the signature does not verify with a known key")
+}
+
 // verify checks a signature in XML signature's form: for ECDSA that is r and s side by side (RFC 6931 §2.3.6).
 func (m method) verify(key crypto.PublicKey, digest, signature []byte) bool {
 	switch key := key.(type) {
@@ -196,14 +210,4 @@ func CheckKey(key crypto.PublicKey) error {
 		return nil
 	}
 	return fmt.Errorf("keys of type %T are not supported; use RSA or ECDSA", key)
-}
-
-// carrier wraps a bare key as goxmldsig wants it. Only the key is trusted, not what a certificate says of it: SAML
-// metadata pins keys, and expired certificates are common there (saml-metadata-iop §2.6.1).
-func carrier(key crypto.PublicKey, m method) *x509.Certificate {
-	c := &x509.Certificate{PublicKey: key, PublicKeyAlgorithm: x509.RSA}
-	if m.ecdsa {
-		c.PublicKeyAlgorithm = x509.ECDSA
-	}
-	return c
 }

@@ -138,8 +138,8 @@ func (e *Element) All(visit func(*Element) bool) bool {
 
 // Read reads a document of a strict subset of XML 1.0 with namespaces, in UTF-8. It refuses DOCTYPE, processing
 // instructions, entities but the five built-in ones, comments within text, undeclared or undeclared-again prefixes,
-// relative namespace names, names beyond ASCII, duplicate attributes, and whatever is not well-formed. Nothing is
-// loaded from elsewhere.
+// namespace names that are relative or have odd characters, names beyond ASCII, duplicate attributes, and whatever is
+// not well-formed. Nothing is loaded from elsewhere.
 func Read(data []byte, lim Limits) (*Element, error) {
 	if len(data) > lim.Bytes {
 		return nil, fmt.Errorf("document of %d bytes (at most %d): %w", len(data), lim.Bytes, ErrLimit)
@@ -151,80 +151,148 @@ func Read(data []byte, lim Limits) (*Element, error) {
 	if strings.Contains(s, "\r") { // XML 1.0 §2.11
 		s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
 	}
-	p := reader{s: s, lim: lim}
-	root, err := p.document()
+	p := reader{s: s, lim: lim, eof: true}
+	root, err := p.tree()
 	if err != nil {
-		return nil, fmt.Errorf("byte %d: %w", p.i, err)
+		return nil, p.at(err)
 	}
 	return root, nil
 }
 
-// reader walks over the document once. open holds the elements that are not yet closed.
+// maxScope bounds the namespace declarations that are in force at one place, so that looking one up costs little. Real
+// documents have some ten.
+const maxScope = 128
+
+// reader walks over the document once, construct by construct. It is given the document as a whole, or (Scanner) a
+// window of it that moves.
 type reader struct {
 	s     string
 	i     int
+	eof   bool // nothing comes behind s
+	base  int  // bytes before s
 	lim   Limits
 	nodes int
-	open  []frame
+	open  []frame       // elements that are not yet closed
 	scope []declaration // innermost last
 	buf   strings.Builder
+
+	begun, ended bool // the root element has been opened, closed
+
+	// recycle lets elements be used again once they are closed: for callers that keep none.
+	recycle bool
+	idle    []*Element
 }
 
+// frame is an element that is not yet closed, and what is known of its content.
 type frame struct {
-	element *Element
-	name    string // as written
-	scope   int    // length of reader.scope outside of the element
+	element       *Element
+	name          string // as written
+	scope         int    // length of reader.scope outside of the element
+	at            int    // where its start tag begins, in reader.s
+	text, comment bool   // text other than white space, a comment stood in it
 }
 
-func (p *reader) document() (*Element, error) {
-	if err := p.xmlDeclaration(); err != nil {
-		return nil, err
+// kind is what the reader met.
+type kind int
+
+const (
+	startTag kind = iota // the element has its name and attributes
+	endTag
+	charData
+	remark // a comment
+	endOfDocument
+)
+
+// next reads the next construct within the document; an empty-element tag gives startTag, then endTag. Comments before
+// and behind the root element are passed over.
+func (p *reader) next() (k kind, e *Element, text string, err error) {
+	if n := len(p.open); n > 0 && p.open[n-1].name == "" { // an empty-element tag was opened
+		return endTag, p.close(), "", nil
 	}
-	var root *Element
+	if !p.begun && p.i == 0 && p.base == 0 {
+		if err := p.xmlDeclaration(); err != nil {
+			return 0, nil, "", err
+		}
+	}
 	for {
 		if len(p.open) == 0 {
 			p.space()
-			if p.i == len(p.s) {
-				if root == nil {
-					return nil, errors.New("no element")
+			if p.i == len(p.s) && p.eof {
+				if !p.ended {
+					return 0, nil, "", errors.New("no element")
 				}
-				return root, nil
+				return endOfDocument, nil, "", nil
 			}
-		} else if err := p.characters(); err != nil {
-			return nil, err
+		} else if text, found, err := p.characters(); err != nil {
+			return 0, nil, "", err
+		} else if found {
+			return charData, p.open[len(p.open)-1].element, text, nil
 		}
 		rest := p.s[p.i:]
 		switch {
 		case rest == "":
-			return nil, errors.New("unexpected end")
+			return 0, nil, "", errors.New("unexpected end")
 		case rest[0] != '<':
-			return nil, errors.New("text outside of the root element")
+			return 0, nil, "", errors.New("text outside of the root element")
 		case strings.HasPrefix(rest, "</"):
-			if err := p.end(); err != nil {
-				return nil, err
-			}
+			e, err := p.end()
+			return endTag, e, "", err
 		case strings.HasPrefix(rest, "<!--"):
 			if err := p.commentary(); err != nil {
-				return nil, err
+				return 0, nil, "", err
+			}
+			if n := len(p.open); n > 0 {
+				return remark, p.open[n-1].element, "", nil
 			}
 		case strings.HasPrefix(rest, "<!"):
-			return nil, errors.New("DOCTYPE and other declarations are refused")
+			return 0, nil, "", errors.New("DOCTYPE and other declarations are refused")
 		case strings.HasPrefix(rest, "<?"):
-			return nil, errors.New("processing instructions are refused")
+			return 0, nil, "", errors.New("processing instructions are refused")
 		default:
-			if root != nil && len(p.open) == 0 {
-				return nil, errors.New("more than one root element")
+			if p.ended {
+				return 0, nil, "", errors.New("more than one root element")
 			}
 			e, err := p.start()
-			if err != nil {
-				return nil, err
-			}
-			if root == nil {
-				root = e
-			}
+			return startTag, e, "", err
 		}
 	}
 }
+
+// at adds the place to an error.
+func (p *reader) at(err error) error { return fmt.Errorf("byte %d: %w", p.base+p.i, err) }
+
+// tree reads the whole document.
+func (p *reader) tree() (*Element, error) {
+	var root, open *Element
+	var path []*Element
+	for {
+		k, e, text, err := p.next()
+		if err != nil {
+			return nil, err
+		}
+		switch k {
+		case startTag:
+			if open == nil {
+				root = e
+			} else {
+				open.content = append(open.content, node{element: e})
+			}
+			path = append(path, open)
+			open = e
+		case endTag:
+			open, path = path[len(path)-1], path[:len(path)-1]
+		case charData:
+			open.content = append(open.content, node{text: text})
+			open.text = open.text || !blank(text)
+		case remark:
+			open.comment = true
+		case endOfDocument:
+			return root, nil
+		}
+	}
+}
+
+func blank(s string) bool { return strings.Trim(s, " \t\n\r") == "" }
 
 // xmlDeclaration passes over <?xml version="1.0" encoding="UTF-8" standalone="yes"?>, if it is there.
 func (p *reader) xmlDeclaration() error {
@@ -296,13 +364,13 @@ func (p *reader) start() (*Element, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := frame{element: &Element{prefix: prefix, Local: local}, name: p.s[from:p.i], scope: len(p.scope)}
-	e := f.element
-	empty := false
+	e := p.newElement()
+	e.prefix, e.Local = prefix, local
+	f := frame{element: e, name: p.s[from:p.i], scope: len(p.scope), at: from - 1}
 	for {
 		spaced := p.space()
 		if p.take("/>") {
-			empty = true
+			f.name = ""
 			break
 		}
 		if p.take(">") {
@@ -318,7 +386,9 @@ func (p *reader) start() (*Element, error) {
 			return nil, err
 		}
 	}
-	p.scope = append(p.scope, e.declares...)
+	if p.scope = append(p.scope, e.declares...); len(p.scope) > maxScope {
+		return nil, fmt.Errorf("more than %d namespaces in force: %w", maxScope, ErrLimit)
+	}
 	if e.Space, err = p.lookup(prefix); err != nil {
 		return nil, err
 	}
@@ -335,16 +405,31 @@ func (p *reader) start() (*Element, error) {
 			}
 		}
 	}
-	if len(p.open) > 0 {
-		parent := p.open[len(p.open)-1].element
-		parent.content = append(parent.content, node{element: e})
-	}
-	if empty {
-		p.scope = p.scope[:f.scope]
-	} else {
-		p.open = append(p.open, f)
-	}
+	p.open = append(p.open, f)
+	p.begun = true
 	return e, nil
+}
+
+func (p *reader) newElement() *Element {
+	if n := len(p.idle); n > 0 {
+		e := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		*e = Element{attrs: e.attrs[:0], declares: e.declares[:0]}
+		return e
+	}
+	return &Element{}
+}
+
+// close closes the innermost element.
+func (p *reader) close() *Element {
+	f := p.open[len(p.open)-1]
+	p.open = p.open[:len(p.open)-1]
+	p.scope = p.scope[:f.scope]
+	p.ended = len(p.open) == 0
+	if p.recycle {
+		p.idle = append(p.idle, f.element)
+	}
+	return f.element
 }
 
 // attribute reads one attribute or namespace declaration.
@@ -387,6 +472,8 @@ func (p *reader) declare(e *Element, d declaration) error {
 		return fmt.Errorf("the prefix %s can't be undeclared", d.prefix)
 	case d.uri != "" && !absolute(d.uri):
 		return fmt.Errorf("relative namespace name %q", d.uri)
+	case strings.ContainsFunc(d.uri, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"&'<>\\^`{|}", r) }):
+		return fmt.Errorf("namespace name %q", d.uri) // that libxml2 writes without escaping, or refuses
 	}
 	for _, other := range e.declares {
 		if other.prefix == d.prefix {
@@ -397,11 +484,11 @@ func (p *reader) declare(e *Element, d declaration) error {
 	return nil
 }
 
-// absolute reports whether a namespace name begins with a scheme (RFC 3986 §3.1) and has no white space. Canonical XML
+// absolute reports whether a namespace name begins with a scheme (RFC 3986 §3.1). Canonical XML
 // makes implementations fail on relative names, or worse, give nothing (CVE-2025-66475).
 func absolute(uri string) bool {
 	scheme, rest, ok := strings.Cut(uri, ":")
-	if !ok || scheme == "" || rest == "" || strings.ContainsAny(uri, " \t\n\r") {
+	if !ok || scheme == "" || rest == "" {
 		return false
 	}
 	for i := range len(scheme) {
@@ -431,22 +518,20 @@ func (p *reader) lookup(prefix string) (string, error) {
 }
 
 // end reads an end tag and closes the innermost element.
-func (p *reader) end() error {
+func (p *reader) end() (*Element, error) {
 	p.i += len("</")
 	if len(p.open) == 0 {
-		return errors.New("end tag without start")
+		return nil, errors.New("end tag without start")
 	}
-	f := p.open[len(p.open)-1]
-	if !p.take(f.name) {
-		return fmt.Errorf("end tag does not match <%s>", f.name)
+	name := p.open[len(p.open)-1].name
+	if !p.take(name) {
+		return nil, fmt.Errorf("end tag does not match <%s>", name)
 	}
 	p.space()
 	if !p.take(">") {
-		return fmt.Errorf("end tag does not match <%s>", f.name)
+		return nil, fmt.Errorf("end tag does not match <%s>", name)
 	}
-	p.open = p.open[:len(p.open)-1]
-	p.scope = p.scope[:f.scope]
-	return nil
+	return p.close(), nil
 }
 
 // commentary passes over a comment; beside text it is refused.
@@ -466,25 +551,24 @@ func (p *reader) commentary() error {
 		return errors.New("-- within a comment")
 	}
 	if len(p.open) > 0 {
-		e := p.open[len(p.open)-1].element
-		e.comment = true
-		return e.checkComment()
+		f := &p.open[len(p.open)-1]
+		f.comment = true
+		return f.checkComment()
 	}
 	return nil
 }
 
 // checkComment refuses a comment beside text (CVE-2017-11428 and its family).
-func (e *Element) checkComment() error {
-	if e.comment && e.text {
-		return fmt.Errorf("comment within the text of %s", e.Local)
+func (f *frame) checkComment() error {
+	if f.comment && f.text {
+		return fmt.Errorf("comment within the text of %s", f.element.Local)
 	}
 	return nil
 }
 
-// characters reads text, references and CDATA sections up to the next tag and gives them to the innermost element.
-func (p *reader) characters() error {
+// characters reads text, references and CDATA sections up to the next tag or comment.
+func (p *reader) characters() (text string, found bool, err error) {
 	const open, shut = "<![CDATA[", "]]>"
-	var text string
 	pieces := 0
 	add := func(s string) {
 		if pieces == 0 {
@@ -504,17 +588,17 @@ func (p *reader) characters() error {
 		case rest[0] == '&':
 			s, err := p.reference()
 			if err != nil {
-				return err
+				return "", false, err
 			}
 			add(s)
 			continue
 		case strings.HasPrefix(rest, open):
 			body, _, ok := strings.Cut(rest[len(open):], shut)
 			if !ok {
-				return errors.New("unfinished CDATA section")
+				return "", false, errors.New("unfinished CDATA section")
 			}
 			if err := checkChars(body); err != nil {
-				return err
+				return "", false, err
 			}
 			p.i += len(open) + len(body) + len(shut)
 			if body != "" {
@@ -527,10 +611,10 @@ func (p *reader) characters() error {
 				n = len(rest)
 			}
 			if err := checkChars(rest[:n]); err != nil {
-				return err
+				return "", false, err
 			}
 			if strings.Contains(rest[:n], shut) {
-				return errors.New("]]> within text")
+				return "", false, errors.New("]]> within text")
 			}
 			p.i += n
 			add(rest[:n])
@@ -539,20 +623,20 @@ func (p *reader) characters() error {
 		break
 	}
 	if pieces == 0 {
-		return nil
+		return "", false, nil
 	}
 	if pieces > 1 {
 		text = p.buf.String()
 	}
+	if p.i == len(p.s) && !p.eof {
+		return "", false, fmt.Errorf("text too long: %w", ErrLimit) // and cut off by the window
+	}
 	if err := p.count(); err != nil {
-		return err
+		return "", false, err
 	}
-	e := p.open[len(p.open)-1].element
-	if strings.Trim(text, " \t\n\r") != "" {
-		e.text = true
-	}
-	e.content = append(e.content, node{text: text})
-	return e.checkComment()
+	f := &p.open[len(p.open)-1]
+	f.text = f.text || !blank(text)
+	return text, true, f.checkComment()
 }
 
 // attributeValue reads a quoted value and normalizes its white space (XML 1.0 §3.3.3).

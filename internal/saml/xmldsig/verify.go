@@ -2,17 +2,12 @@ package xmldsig
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/subtle"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
-
-	"github.com/beevik/etree"
-	dsig "github.com/russellhaering/goxmldsig"
 )
 
 // ErrNoSignature says that the document carries no signature at all.
@@ -59,119 +54,180 @@ func verify(root *Element, keys []crypto.PublicKey, lim Limits, opts options) (V
 	if !HasSignature(root) {
 		return Verified{}, ErrNoSignature
 	}
-	if len(keys) == 0 {
-		return Verified{}, errors.New("no key to verify with")
-	}
-	sh, err := checkShape(root, opts)
-	if err != nil {
-		return Verified{}, err
-	}
-	if err := checkIDs(root); err != nil {
-		return Verified{}, err
-	}
-	err = errors.New("no key of the type that the algorithm needs")
-	for _, key := range keys {
-		if CheckKey(key) != nil || !sh.method.fits(key) {
-			continue
-		}
-		var raw []byte
-		if raw, err = verifyWith(root, sh, key); err != nil {
-			continue
-		}
-		again, err := Read(raw, lim)
-		if err != nil {
-			return Verified{}, fmt.Errorf("what is signed can't be read: %w", err)
-		}
-		if id, _ := again.Attr("ID"); !again.Is(root.Space, root.Local) || id != sh.id {
-			return Verified{}, errors.New("another element is signed")
-		}
-		return Verified{raw: raw, root: again}, nil
-	}
-	return Verified{}, err
-}
-
-// shape is what the checked Signature says.
-type shape struct {
-	id         string
-	method     method
-	hash       crypto.Hash
-	digest     []byte
-	value      []byte
-	prefixList string
-}
-
-func checkShape(root *Element, opts options) (shape, error) {
-	var sh shape
+	var ids identifiers
 	signatures := 0
 	root.All(func(e *Element) bool {
 		if e.Is(ns, "Signature") {
 			signatures++
 		}
+		ids.add(e)
 		return true
 	})
 	sig, found, err := root.Child(ns, "Signature")
 	if err != nil || signatures != 1 || !found {
-		return sh, errors.New("exactly one Signature is allowed, as a child of the root")
+		return Verified{}, errNotOne
 	}
-	ok := false
-	if sh.id, ok = root.Attr("ID"); !ok || !IsNCName(sh.id) {
-		return sh, errors.New("the root has no proper ID")
+	if ids.twice {
+		return Verified{}, errTwice
 	}
+	ref, err := verifySignature(root, sig, keys, opts)
+	if err != nil {
+		return Verified{}, err
+	}
+	raw := canonical(root, sig, ref.prefixList)
+	if err := ref.check(raw); err != nil {
+		return Verified{}, err
+	}
+	again, err := Read(raw, lim)
+	if err != nil {
+		return Verified{}, fmt.Errorf("what is signed can't be read: %w", err)
+	}
+	if !again.same(root) {
+		return Verified{}, errors.New("another element is signed")
+	}
+	return Verified{raw: raw, root: again}, nil
+}
 
+var (
+	errNotOne = errors.New("exactly one Signature is allowed, as a child of the root")
+	errTwice  = errors.New("an ID occurs twice")
+)
+
+// same reports whether two elements have the same name and ID.
+func (e *Element) same(other *Element) bool {
+	id, _ := e.Attr("ID")
+	otherID, _ := other.Attr("ID")
+	return e.Is(other.Space, other.Local) && id == otherID
+}
+
+// identifiers notes whether two elements have the same identifier, in any spelling of ID.
+type identifiers struct {
+	seen  map[string]bool
+	twice bool
+}
+
+func (ids *identifiers) add(e *Element) {
+	for _, a := range e.attrs {
+		if strings.EqualFold(a.Local, "id") {
+			if ids.seen == nil {
+				ids.seen = map[string]bool{}
+			}
+			ids.twice = ids.twice || ids.seen[a.Value]
+			ids.seen[a.Value] = true
+		}
+	}
+}
+
+// verifySignature verifies a Signature over its SignedInfo by one of the keys, and returns the reference that this makes
+// to the root, which needs to have no content here. What the reference says is read from the octets that were verified.
+func verifySignature(root, sig *Element, keys []crypto.PublicKey, opts options) (reference, error) {
+	if len(keys) == 0 {
+		return reference{}, errors.New("no key to verify with")
+	}
+	id, ok := root.Attr("ID")
+	if !ok || !IsNCName(id) {
+		return reference{}, errors.New("the root has no proper ID")
+	}
 	// Signature: SignedInfo, SignatureValue, perhaps KeyInfo, and nothing else.
 	parts, err := sequence(sig, "SignedInfo", "SignatureValue", "KeyInfo?")
 	if err != nil {
-		return sh, err
+		return reference{}, err
 	}
-	info, err := sequence(parts[0], "CanonicalizationMethod", "SignatureMethod", "Reference")
+	value, err := base64Text(parts[1])
 	if err != nil {
-		return sh, err
+		return reference{}, err
+	}
+	if len(value) == 0 {
+		return reference{}, errors.New("SignatureValue is empty")
+	}
+	if _, err := readSignedInfo(parts[0], id, opts); err != nil {
+		return reference{}, err
+	}
+	octets := canonical(parts[0], nil, nil)
+	info, err := Read(octets, infoLimits)
+	if err != nil {
+		return reference{}, fmt.Errorf("SignedInfo: %w", err)
+	}
+	ref, err := readSignedInfo(info, id, opts)
+	if err != nil {
+		return reference{}, err
+	}
+	return ref, ref.method.verifyAny(keys, octets, value)
+}
+
+// infoLimits bound a SignedInfo, which has some 20 nodes and 1 KB.
+var infoLimits = Limits{Bytes: 16 << 10, Depth: 8, Attributes: 16, Nodes: 100}
+
+// reference is what a SignedInfo says of the one thing that is signed, and how SignedInfo itself is signed.
+type reference struct {
+	method     method
+	hash       crypto.Hash
+	digest     []byte
+	prefixList []string
+}
+
+// readSignedInfo reads a SignedInfo that has one reference, to this ID.
+func readSignedInfo(e *Element, id string, opts options) (reference, error) {
+	var r reference
+	if !e.Is(ns, "SignedInfo") {
+		return r, errors.New("no SignedInfo")
+	}
+	info, err := sequence(e, "CanonicalizationMethod", "SignatureMethod", "Reference")
+	if err != nil {
+		return r, err
 	}
 	if alg, _ := info[0].Attr("Algorithm"); alg != algExcC14N || len(info[0].Elements()) > 0 {
-		return sh, fmt.Errorf("canonicalization %q; only plain exclusive canonicalization is allowed", alg)
+		return r, fmt.Errorf("canonicalization %q; only plain exclusive canonicalization is allowed", alg)
 	}
 	alg, _ := info[1].Attr("Algorithm")
-	if sh.method, ok = opts.method(alg); !ok || len(info[1].Elements()) > 0 {
-		return sh, fmt.Errorf("signature algorithm %q is not allowed", alg)
+	ok := false
+	if r.method, ok = opts.method(alg); !ok || len(info[1].Elements()) > 0 {
+		return r, fmt.Errorf("signature algorithm %q is not allowed", alg)
 	}
-	ref := info[2]
-	if uri, _ := ref.Attr("URI"); uri != "#"+sh.id {
-		return sh, errors.New("the reference is not to the root's ID")
+	if uri, _ := info[2].Attr("URI"); uri != "#"+id {
+		return r, errors.New("the reference is not to the root's ID")
 	}
-	refs, err := sequence(ref, "Transforms", "DigestMethod", "DigestValue")
+	parts, err := sequence(info[2], "Transforms", "DigestMethod", "DigestValue")
 	if err != nil {
-		return sh, err
+		return r, err
 	}
-	transforms, err := sequence(refs[0], "Transform", "Transform")
+	transforms, err := sequence(parts[0], "Transform", "Transform")
 	if err != nil {
-		return sh, err
+		return r, err
 	}
 	if alg, _ := transforms[0].Attr("Algorithm"); alg != algEnveloped || len(transforms[0].Elements()) > 0 {
-		return sh, errors.New("the first transform is not enveloped-signature")
+		return r, errors.New("the first transform is not enveloped-signature")
 	}
 	if alg, _ := transforms[1].Attr("Algorithm"); alg != algExcC14N {
-		return sh, errors.New("the second transform is not exclusive canonicalization")
+		return r, errors.New("the second transform is not exclusive canonicalization")
 	}
-	if sh.prefixList, err = prefixList(transforms[1]); err != nil {
-		return sh, err
+	if r.prefixList, err = prefixList(transforms[1]); err != nil {
+		return r, err
 	}
-	alg, _ = refs[1].Attr("Algorithm")
-	if sh.hash, ok = opts.digest(alg); !ok || len(refs[1].Elements()) > 0 {
-		return sh, fmt.Errorf("digest algorithm %q is not allowed", alg)
+	alg, _ = parts[1].Attr("Algorithm")
+	if r.hash, ok = opts.digest(alg); !ok || len(parts[1].Elements()) > 0 {
+		return r, fmt.Errorf("digest algorithm %q is not allowed", alg)
 	}
-	if sh.digest, err = base64Text(refs[2]); err != nil {
-		return sh, err
+	if r.digest, err = base64Text(parts[2]); err != nil {
+		return r, err
 	}
-	if len(sh.digest) != sh.hash.Size() {
-		return sh, errors.New("DigestValue has the wrong length")
+	if len(r.digest) != r.hash.Size() {
+		return r, errors.New("DigestValue has the wrong length")
 	}
-	if sh.value, err = base64Text(parts[1]); err != nil {
-		return sh, err
+	return r, nil
+}
+
+// check compares the digest of what the reference's transforms gave.
+func (r reference) check(octets []byte) error {
+	if len(octets) == 0 {
+		return errors.New("canonicalization gave nothing")
 	}
-	if len(sh.value) == 0 {
-		return sh, errors.New("SignatureValue is empty")
+	h := r.hash.New()
+	h.Write(octets)
+	if subtle.ConstantTimeCompare(h.Sum(nil), r.digest) != 1 {
+		return errors.New("the digest of what is signed is another one")
 	}
-	return sh, nil
+	return nil
 }
 
 // sequence returns e's children if they are exactly these elements of the signature namespace in this order, with
@@ -198,19 +254,18 @@ func sequence(e *Element, names ...string) ([]*Element, error) {
 }
 
 // prefixList reads the InclusiveNamespaces of an exclusive canonicalization, if there is one.
-func prefixList(transform *Element) (string, error) {
+func prefixList(transform *Element) ([]string, error) {
 	children := transform.Elements()
 	if len(children) == 0 {
-		return "", nil
+		return nil, nil
 	}
 	if len(children) > 1 || !children[0].Is(algExcC14N, "InclusiveNamespaces") || len(children[0].Elements()) > 0 {
-		return "", errors.New("unexpected content of a Transform")
+		return nil, errors.New("unexpected content of a Transform")
 	}
-	list, _ := children[0].Attr("PrefixList")
-	for prefix := range strings.FieldsSeq(list) {
-		if !IsNCName(prefix) {
-			return "", errors.New("unsupported PrefixList")
-		}
+	text, _ := children[0].Attr("PrefixList")
+	list := strings.Fields(text)
+	if len(list) > maxScope || slices.ContainsFunc(list, func(prefix string) bool { return !IsNCName(prefix) }) {
+		return nil, errors.New("unsupported PrefixList")
 	}
 	return list, nil
 }
@@ -233,94 +288,6 @@ func base64Text(e *Element) ([]byte, error) {
 	return b, nil
 }
 
-// checkIDs refuses a document in which two elements have the same identifier, in any spelling of ID.
-func checkIDs(root *Element) error {
-	seen := map[string]bool{}
-	twice := false
-	root.All(func(e *Element) bool {
-		for _, a := range e.attrs {
-			if strings.EqualFold(a.Local, "id") {
-				twice = twice || seen[a.Value]
-				seen[a.Value] = true
-			}
-		}
-		return !twice
-	})
-	if twice {
-		return errors.New("an ID occurs twice")
-	}
-	return nil
-}
-
-// verifyWith lets goxmldsig verify the document with one key, and then checks that what it returns is what was signed.
-func verifyWith(root *Element, sh shape, key crypto.PublicKey) ([]byte, error) {
-	tree := sh.tree(root, key)
-	ctx := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{Roots: []*x509.Certificate{carrier(key, sh.method)}})
-	ctx.Clock = dsig.NewFakeClockAt(time.Time{}) // the carrier's dates are zero too: dates don't count
-	verified, err := ctx.Validate(tree)
-	if err != nil {
-		return nil, err
-	}
-	if verified == nil {
-		return nil, errors.New("nothing is signed")
-	}
-	raw, err := dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList(sh.prefixList).Canonicalize(verified)
-	if err != nil {
-		return nil, fmt.Errorf("canonicalization: %w", err)
-	}
-	if len(raw) == 0 {
-		return nil, errors.New("canonicalization gave nothing")
-	}
-	h := sh.hash.New()
-	h.Write(raw)
-	if subtle.ConstantTimeCompare(h.Sum(nil), sh.digest) != 1 {
-		return nil, errors.New("what was verified has another digest")
-	}
-	return raw, nil
-}
-
-// tree builds the document for goxmldsig from what Read accepted, so that no second parser sees the input. KeyInfo is
-// left out, and the values are written in the form that goxmldsig takes.
-func (sh shape) tree(root *Element, key crypto.PublicKey) *etree.Element {
-	value := sh.value
-	if ec, ok := key.(*ecdsa.PublicKey); ok {
-		if der, err := ecdsaToDER(ec, value); err == nil {
-			value = der
-		} else {
-			value = []byte{0} // verifies never
-		}
-	}
-	var build func(e *Element) *etree.Element
-	build = func(e *Element) *etree.Element {
-		out := &etree.Element{Space: e.prefix, Tag: e.Local}
-		for _, d := range e.declares {
-			if d.prefix == "" {
-				out.Attr = append(out.Attr, etree.Attr{Key: "xmlns", Value: d.uri})
-			} else {
-				out.Attr = append(out.Attr, etree.Attr{Space: "xmlns", Key: d.prefix, Value: d.uri})
-			}
-		}
-		for _, a := range e.attrs {
-			out.Attr = append(out.Attr, etree.Attr{Space: a.prefix, Key: a.Local, Value: a.Value})
-		}
-		if e.Is(ns, "SignatureValue") {
-			out.CreateText(base64.StdEncoding.EncodeToString(value))
-			return out
-		}
-		for _, n := range e.content {
-			switch {
-			case n.element == nil:
-				out.CreateText(n.text)
-			case e.Is(ns, "Signature") && n.element.Is(ns, "KeyInfo"):
-			default:
-				out.AddChild(build(n.element))
-			}
-		}
-		return out
-	}
-	return build(root)
-}
-
 // VerifyDetached checks a signature over bytes, as the HTTP-Redirect binding uses it, by one of the keys. The algorithm
 // is one of the constants of this package.
 func VerifyDetached(algorithm string, octets, signature []byte, keys []crypto.PublicKey, opts ...Option) error {
@@ -328,13 +295,8 @@ func VerifyDetached(algorithm string, octets, signature []byte, keys []crypto.Pu
 	if !ok {
 		return fmt.Errorf("xmldsig: signature algorithm %q is not allowed", algorithm)
 	}
-	h := m.hash.New()
-	h.Write(octets)
-	digest := h.Sum(nil)
-	for _, key := range keys {
-		if CheckKey(key) == nil && m.fits(key) && len(signature) > 0 && m.verify(key, digest, signature) {
-			return nil
-		}
+	if err := m.verifyAny(keys, octets, signature); err != nil {
+		return fmt.Errorf("xmldsig: %w", err)
 	}
-	return errors.New("xmldsig: the signature does not verify with a known key")
+	return nil
 }

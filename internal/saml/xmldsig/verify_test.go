@@ -43,27 +43,33 @@ func certificate(t testing.TB, key crypto.Signer) *x509.Certificate {
 // byXMLSec signs the template with the program xmlsec1, an implementation that shares nothing with ours.
 func byXMLSec(t *testing.T, key crypto.Signer, method, digest, inclusive string) string {
 	t.Helper()
-	dir := t.TempDir()
 	b, err := os.ReadFile("testdata/verify/template.xml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := strings.NewReplacer("SIGNATURE-METHOD", method, "DIGEST-METHOD", digest, "INCLUSIVE", inclusive).Replace(string(b))
+	return byXMLSecTemplate(t, key, certificate(t, key), "urn:example:message:Message", s)
+}
+
+// byXMLSecTemplate lets xmlsec1 fill in the signature of a document whose root has this namespace and name.
+func byXMLSecTemplate(t testing.TB, key crypto.Signer, cert *x509.Certificate, root, template string) string {
+	t.Helper()
+	dir := t.TempDir()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := map[string][]byte{
-		"template.xml": []byte(s),
+		"template.xml": []byte(template),
 		"key.pem":      pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
-		"cert.pem":     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate(t, key).Raw}),
+		"cert.pem":     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}),
 	}
 	for name, b := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), "xmlsec1", "--sign", "--privkey-pem", "key.pem,cert.pem", "--id-attr:ID", "urn:example:message:Message", "--output", "out.xml", "template.xml")
+	cmd := exec.CommandContext(t.Context(), "xmlsec1", "--sign", "--privkey-pem", "key.pem,cert.pem", "--id-attr:ID", root, "--output", "out.xml", "template.xml")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("xmlsec1: %v: %s", err, out)
