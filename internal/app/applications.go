@@ -50,6 +50,8 @@ type Applications struct {
 	publicURL string
 	now       func() time.Time
 	generate  func(commonName string, now time.Time, o keys.Options) (keys.Material, error)
+	fetch     func(context.Context, Request) (Answer, error)
+	mailer    *mail.Mailer
 }
 
 // New returns the applications that a database holds.
@@ -58,8 +60,8 @@ func New(c Config) *Applications {
 		c.Generate = keys.GenerateMaterial
 	}
 	return &Applications{
-		generate: c.Generate,
-		db:       c.DB, catalog: c.Catalog, pairs: c.Pairs, sealer: c.Sealer,
+		generate: c.Generate, fetch: c.Fetch, mailer: c.Mailer,
+		db: c.DB, catalog: c.Catalog, pairs: c.Pairs, sealer: c.Sealer,
 		publicURL: strings.TrimRight(c.PublicURL, "/"), now: c.Now,
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 	"github.com/latchkey-idp/latchkey/internal/store"
 )
 
@@ -31,25 +32,36 @@ func (s *SAMLSettings) missing() []string {
 	if len(s.ACS) == 0 {
 		out = append(out, "ACS URL")
 	}
-	if s.RequireSignedRequests && len(s.SPCertificates) == 0 {
+	if s.RequireSignedRequests && !slices.ContainsFunc(s.SPCertificates, canVerify) {
 		out = append(out, "SP certificate")
+	}
+	if s.EncryptAssertions && s.EncryptionCertificate == "" {
+		out = append(out, "SP encryption certificate")
 	}
 	return out
 }
 
+// canVerify reports whether signatures by a certificate's key are accepted. A weak key may be registered, with a warning,
+// but it proves nothing.
+func canVerify(certificate string) bool {
+	cert, err := keys.ParseCertificate(certificate)
+	return err == nil && xmldsig.CheckKey(cert.PublicKey) == nil
+}
+
 // begun reports whether any value of the service provider's has been entered.
 func (s *SAMLSettings) begun() bool {
-	return s.SPEntityID != "" || len(s.ACS) > 0 || len(s.SPCertificates) > 0 || s.DefaultRelayState != ""
+	return s.SPEntityID != "" || len(s.ACS) > 0 || len(s.SPCertificates) > 0 || s.DefaultRelayState != "" ||
+		s.EncryptionCertificate != "" || s.SLOURL != ""
 }
 
 // SaveSAML changes the sign-on settings. Values of the service provider may be left empty until it shows them; but an
 // active sign-on can't be made incomplete. change may run more than once. Needs ManageApplications.
 func (a *Applications) SaveSAML(ctx context.Context, by access.Actor, id ID, change func(*SAMLSettings) error) (Application, error) {
-	return a.editSAML(ctx, by, id, "", nil, change)
+	return a.editSAML(ctx, by, id, samlEdit{}, change)
 }
 
-// editSAML is SaveSAML with the event's message and detail.
-func (a *Applications) editSAML(ctx context.Context, by access.Actor, id ID, message string, detail map[string]any, change func(*SAMLSettings) error) (Application, error) {
+// editSAML is SaveSAML with what goes with it.
+func (a *Applications) editSAML(ctx context.Context, by access.Actor, id ID, with samlEdit, change func(*SAMLSettings) error) (Application, error) {
 	return a.edit(ctx, by, id, 0, func(app *Application) (func(*store.Tx, time.Time) error, error) {
 		con, err := a.catalog.Get(app.Connector)
 		if err != nil {
@@ -69,23 +81,33 @@ func (a *Applications) editSAML(ctx context.Context, by access.Actor, id ID, mes
 		if err := a.checkSAML(&after, app.Connector); err != nil {
 			return nil, err
 		}
-		if reflect.DeepEqual(clone(before), clone(after)) {
+		same := reflect.DeepEqual(clone(before), clone(after))
+		if same && with.also == nil {
 			return nil, nil
 		}
 		if missing := after.missing(); app.SAML.Status == Active && len(missing) > 0 {
-			return nil, problem.New(problem.Conflict, "Sign-on is active and needs: %s. Deactivate it before removing them.", strings.Join(missing, ", "))
+			return nil, problem.New(problem.Conflict, "Sign-on is active and needs: %s. Enter what is missing, or deactivate sign-on first.", strings.Join(missing, ", "))
 		}
 		was := *app
+		message := with.message
 		if message == "" {
 			message = fmt.Sprintf("Sign-on settings of %s were changed.", app.Label)
 		}
 		return func(tx *store.Tx, now time.Time) error {
+			if with.also != nil {
+				if err := with.also(tx, now); err != nil {
+					return err
+				}
+			}
+			if same {
+				return nil
+			}
 			if err := saveSAML(tx, id, after, now); err != nil {
 				return err
 			}
 			e := event(by, was, audit.ApplicationUpdate, message)
-			e.Changes = prefixed("saml.", audit.Diff(before, after))
-			e.Detail = detail
+			e.Changes = prefixed("saml.", diffSAML(before, after))
+			e.Detail = with.detail
 			_, err := audit.Record(tx, now, e)
 			return err
 		}, nil
@@ -129,15 +151,15 @@ func (a *Applications) checkSAML(s *SAMLSettings, connector string) error {
 	if s.SignatureAlgorithm == "" {
 		s.SignatureAlgorithm = xmldsig.RSASHA256
 	}
-	if _, ok := hashes[s.SignatureAlgorithm]; !ok {
+	switch _, ok := hashes[s.SignatureAlgorithm]; {
+	case !ok:
 		f.Add("signatureAlgorithm", "Choose RSA with SHA-256, SHA-384 or SHA-512.")
+	case s.SignatureAlgorithm == xmldsig.RSASHA1 && !s.AllowSHA1:
+		f.Add("signatureAlgorithm", "SHA-1 is broken. Choose RSA with SHA-256, or allow SHA-1 for this application first, as an exception, if its other side can do no better.")
 	}
 	checkSPCertificates(&f, s)
-	if s.SLOURL = strings.TrimSpace(s.SLOURL); s.SLOURL != "" {
-		if err := checkEndpoint(s.SLOURL, "single logout URL"); err != nil {
-			f.Add("sloUrl", "%s", problem.Public(err))
-		}
-	}
+	checkEncryption(&f, s)
+	checkSLO(&f, s)
 	if _, err := a.catalog.SAMLMapping(connector, s.Mapping); err != nil {
 		addMapping(&f, err)
 	}
@@ -234,10 +256,8 @@ func checkSPCertificates(f *problem.Fields, s *SAMLSettings) {
 			continue
 		}
 		cert, err := keys.ParseCertificate(text)
-		if err == nil {
-			if e := xmldsig.CheckKey(cert.PublicKey); e != nil {
-				err = problem.New(problem.Invalid, "The key of this certificate can't be used: %s.", e)
-			}
+		if err == nil && !isRSAOrECDSA(cert) { // a weak one is a warning
+			err = problem.New(problem.Invalid, "The key of this certificate can't be used: %s.", xmldsig.CheckKey(cert.PublicKey))
 		}
 		if err != nil {
 			f.Add("spCertificates["+strconv.Itoa(i)+"]", "%s", problem.Public(err))
@@ -256,6 +276,52 @@ func checkSPCertificates(f *problem.Fields, s *SAMLSettings) {
 	}
 }
 
+func isRSAOrECDSA(c *x509.Certificate) bool {
+	return c.PublicKeyAlgorithm == x509.RSA || c.PublicKeyAlgorithm == x509.ECDSA
+}
+
+func checkEncryption(f *problem.Fields, s *SAMLSettings) {
+	if s.EncryptionAlgorithm != "" && !slices.Contains(xmlenc.Algorithms(), s.EncryptionAlgorithm) {
+		f.Add("encryptionAlgorithm", "Choose AES-GCM with 256, 192 or 128 bits. The older AES-CBC can be tampered with and isn't offered.")
+	}
+	s.EncryptionCertificate = strings.TrimSpace(s.EncryptionCertificate)
+	if s.EncryptionCertificate == "" {
+		return
+	}
+	cert, err := keys.ParseCertificate(s.EncryptionCertificate)
+	if err == nil {
+		if e := xmlenc.CheckKey(cert.PublicKey); e != nil {
+			err = problem.New(problem.Invalid, "Nothing can be encrypted for this certificate: %s. Ask the service provider for one with an RSA key of at least 2048 bits.", e)
+		}
+	}
+	if err != nil {
+		f.Add("encryptionCertificate", "%s", problem.Public(err))
+		return
+	}
+	s.EncryptionCertificate = certificateText(cert)
+}
+
+func checkSLO(f *problem.Fields, s *SAMLSettings) {
+	s.SLOURL, s.SLOResponseURL = strings.TrimSpace(s.SLOURL), strings.TrimSpace(s.SLOResponseURL)
+	if s.SLOURL != "" {
+		if err := checkEndpoint(s.SLOURL, "single logout URL"); err != nil {
+			f.Add("sloUrl", "%s", problem.Public(err))
+		}
+	}
+	if s.SLOResponseURL != "" {
+		if err := checkEndpoint(s.SLOResponseURL, "single logout response URL"); err != nil {
+			f.Add("sloResponseUrl", "%s", problem.Public(err))
+		} else if s.SLOURL == "" {
+			f.Add("sloUrl", "Enter the single logout URL too: the response URL is only where our answers go.")
+		}
+	}
+	switch s.SLOBinding {
+	case "", saml.BindingHTTPRedirect, saml.BindingHTTPPost:
+	default:
+		f.Add("sloBinding", "Choose HTTP-Redirect or HTTP-POST for single logout.")
+	}
+}
+
 func certificateText(c *x509.Certificate) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
 }
@@ -265,12 +331,17 @@ var hashes = map[string]crypto.Hash{
 	xmldsig.RSASHA256: crypto.SHA256,
 	xmldsig.RSASHA384: crypto.SHA384,
 	xmldsig.RSASHA512: crypto.SHA512,
+	xmldsig.RSASHA1:   crypto.SHA1, // only with AllowSHA1
 }
 
-// SignatureAlgorithms lists the URIs of the signature algorithms that can be chosen, the default first.
+// SignatureAlgorithms lists the URIs of the signature algorithms that can be chosen, the default first. With AllowSHA1
+// there is xmldsig.RSASHA1 too.
 func SignatureAlgorithms() []string {
 	return []string{xmldsig.RSASHA256, xmldsig.RSASHA384, xmldsig.RSASHA512}
 }
+
+// EncryptionAlgorithms lists the URIs of the encryption algorithms that can be chosen, the default first.
+func EncryptionAlgorithms() []string { return xmlenc.Algorithms() }
 
 // Hash is the signature algorithm's hash.
 func (s *SAMLSettings) Hash() crypto.Hash { return hashes[s.SignatureAlgorithm] }
@@ -300,7 +371,8 @@ func (a *Applications) DeactivateSAML(ctx context.Context, by access.Actor, id I
 // fieldOf are the fields behind the words of missing.
 var fieldOf = map[string]string{
 	"SP entity ID": "spEntityId", "ACS URL": "acs", "SP certificate": "spCertificates",
-	"base URL": "baseUrl", "token": "token",
+	"SP encryption certificate": "encryptionCertificate",
+	"base URL":                  "baseUrl", "token": "token",
 }
 
 // incomplete is the error that lists what is missing.
@@ -343,101 +415,4 @@ func (a *Applications) switchSAML(ctx context.Context, by access.Actor, id ID, t
 			return err
 		}, nil
 	})
-}
-
-// ImportSPMetadata takes entity ID, assertion consumer services, signing certificates and single logout URL from a
-// service provider's metadata (an EntityDescriptor, or the entity with that ID in an EntitiesDescriptor; "" if there is only
-// one), and tells what changed. What is wrong with the file is said in words for the administrator. Needs ManageApplications.
-func (a *Applications) ImportSPMetadata(ctx context.Context, by access.Actor, id ID, xml []byte, entityID string) (MetadataImport, error) {
-	var out MetadataImport
-	if err := access.Allow(by, access.ManageApplications); err != nil {
-		return out, err
-	}
-	if len(xml) > MaxSPMetadata {
-		return out, problem.InvalidField("metadata", "This file is larger than %d KB. Give the metadata of this one service provider.", MaxSPMetadata>>10)
-	}
-	md, err := saml.ParseSPMetadata(xml, entityID, a.now())
-	if err != nil {
-		text := "This file can't be read as a service provider's metadata."
-		if e, ok := asSAML(err); ok {
-			text = e.Text
-		}
-		p := problem.InvalidField("metadata", "%s", text)
-		p.Err = err
-		return out, p
-	}
-	acs, notes := importACS(md)
-	if len(acs) == 0 {
-		return out, problem.InvalidField("metadata", "The metadata names no assertion consumer service with the HTTP-POST binding, so there is nowhere to send people. Ask the service provider for one.")
-	}
-	var certs []string
-	for _, c := range md.Certificates {
-		switch {
-		case c.Use == saml.UseEncryption:
-			notes = append(notes, "The metadata offers a key for encryption; assertions are sent signed and over https, but not encrypted.")
-		case !slices.Contains(certs, certificateText(c.Certificate)):
-			certs = append(certs, certificateText(c.Certificate))
-			if !a.now().Before(c.Certificate.NotAfter) {
-				notes = append(notes, fmt.Sprintf("A certificate of the service provider ended on %s. Its key is used all the same; ask for a new one.", c.Certificate.NotAfter.Format("2 January 2006")))
-			}
-		}
-	}
-	if md.AuthnRequestsSigned {
-		notes = append(notes, "The service provider signs its requests. You can require that on the sign-on page.")
-	}
-	var before, after SAMLSettings
-	out.Application, err = a.editSAML(ctx, by, id, "Sign-on settings were taken from the service provider's metadata.",
-		map[string]any{"source": "SP metadata"}, func(s *SAMLSettings) error {
-			before = clone(*s)
-			s.SPEntityID, s.ACS = md.EntityID, acs
-			if len(certs) > 0 {
-				s.SPCertificates = certs
-			}
-			for _, slo := range md.SLO {
-				if slo.Binding == saml.BindingHTTPRedirect || slo.Binding == saml.BindingHTTPPost || slo.Binding == "" {
-					s.SLOURL = slo.URL
-					break
-				}
-			}
-			return nil
-		})
-	if err != nil {
-		return MetadataImport{}, err
-	}
-	after = clone(out.Application.SAML.SAMLSettings)
-	out.Changes, out.Notes = audit.Diff(before, after), notes
-	return out, nil
-}
-
-// MaxSPMetadata is the largest metadata file that is taken, in bytes.
-const MaxSPMetadata = 512 << 10
-
-// importACS picks the endpoints that we can send to, with unique indexes and one default.
-func importACS(md saml.SPMetadata) (acs []ACS, notes []string) {
-	used := map[int]bool{}
-	hasDefault := false
-	for _, e := range md.ACS {
-		if e.Binding != "" && e.Binding != saml.BindingHTTPPost {
-			notes = append(notes, fmt.Sprintf("Left out %s: its binding isn't HTTP-POST.", e.URL))
-			continue
-		}
-		if err := checkEndpoint(e.URL, "ACS URL"); err != nil {
-			notes = append(notes, fmt.Sprintf("Left out %s: %s", e.URL, problem.Public(err)))
-			continue
-		}
-		if slices.ContainsFunc(acs, func(x ACS) bool { return x.URL == e.URL }) {
-			continue
-		}
-		index := e.Index
-		for used[index] {
-			index++
-		}
-		used[index] = true
-		acs = append(acs, ACS{Index: index, URL: e.URL, Default: e.Default && !hasDefault})
-		hasDefault = hasDefault || e.Default
-	}
-	if len(acs) > 0 && !hasDefault { // saml-metadata §2.2.3: else the first is the default
-		acs[0].Default = true
-	}
-	return acs, notes
 }

@@ -49,6 +49,9 @@ const (
 	ApplicationUpdate     Type = "application_update"
 	ApplicationDelete     Type = "application_delete"
 	CertificateChange     Type = "certificate_change"
+	CertificateExpires    Type = "certificate_expires"
+	TokenExpires          Type = "token_expires"
+	MetadataChange        Type = "metadata_change"
 	IntegrationActivate   Type = "integration_activate"
 	IntegrationDeactivate Type = "integration_deactivate"
 	IntegrationPause      Type = "integration_pause"
@@ -76,7 +79,7 @@ func Types() []Type {
 		UserCreate, UserUpdate, UserDelete, UserActivated, UserSuspended, UserUnsuspended, UserRoleChange, UserImport,
 		GroupCreate, GroupUpdate, GroupDelete, AssociationChange,
 		UserPasswordSet, UserLockout, UserLoginAttempt, AdminLoginAttempt, SessionEnd, OneTimeLinkCreate, APIKeyCreate, APIKeyRevoke,
-		ApplicationCreate, ApplicationUpdate, ApplicationDelete, CertificateChange,
+		ApplicationCreate, ApplicationUpdate, ApplicationDelete, CertificateChange, CertificateExpires, TokenExpires, MetadataChange,
 		IntegrationActivate, IntegrationDeactivate, IntegrationPause, IntegrationResume, IntegrationStop,
 		SSOAuth,
 		UserLookupProvision, UserCreateProvision, UserUpdateProvision, UserDeprovision, UserDeleteProvision,

@@ -49,6 +49,7 @@ CREATE TABLE metadata_sources (
     found          TEXT   NOT NULL DEFAULT '', -- JSON: what the document said when last read; '' if it never was
     known          TEXT   NOT NULL DEFAULT '', -- JSON: what it said when it was last agreed to
     settled        TEXT   NOT NULL DEFAULT '', -- fingerprint of what was agreed to or turned down
+    cache_seconds  BIGINT NOT NULL DEFAULT 0, -- how long it says that it may be kept
     error          TEXT   NOT NULL DEFAULT '',
     valid_until    BIGINT NOT NULL DEFAULT 0,
     checked_at     BIGINT NOT NULL DEFAULT 0,
