@@ -24,6 +24,7 @@ var errChanged = errors.New("idp: changed meanwhile")
 type state struct {
 	*prepared
 	standing app.Standing
+	names    names
 }
 
 // read reads the state. What the same request has read already is not read again: whether it still holds is asked when
@@ -37,7 +38,9 @@ func (p *IDP) read(r *http.Request, v *visit, s authn.Session) (state, error) {
 				return err
 			}
 		}
-		st.standing, err = app.StandingFor(tx, v.ApplicationID, s.User)
+		if st.standing, err = app.StandingFor(tx, v.ApplicationID, s.User); err == nil && st.active() {
+			st.names, err = readNames(tx, st.prepared, v, s)
+		}
 		return err
 	})
 	return st, err
@@ -103,22 +106,26 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.S
 	if err != nil {
 		return fmt.Errorf("idp: claims for %s: %w", a.ID, err)
 	}
-	var asked *saml.AuthnRequest
-	var wish saml.RequestedAuthnContext
-	format := ""
-	if v.Decision != nil {
-		asked, wish, format = &v.Decision.Request, v.Decision.Request.RequestedAuthnContext, v.Decision.NameIDFormat
+	if asked, ok := v.asksFor(); ok && !st.names.isAsked(asked, claims.NameID) {
+		return p.anotherPerson(w, r, v, s, a)
 	}
-	name, err := subject(a, claims.NameID, format, asked)
-	if errors.Is(err, errAnotherPerson) {
-		return p.decline(w, r, v, s, saml.UnknownPrincipal, "The application asked for another person than the one who is signed in.")
+	var wish saml.RequestedAuthnContext
+	if v.Decision != nil {
+		wish = v.Decision.Request.RequestedAuthnContext
+	}
+	class, ok := wish.Choose(contextOrder, p.achieved(s)...)
+	if !ok {
+		return p.decline(w, r, v, s, saml.NoAuthnContext, "The application asks for a way of signing in that was not used.")
+	}
+	name, err := p.name(r.Context(), &st, v, claims.NameID, s.User.ID)
+	if errors.Is(err, errNoName) {
+		return p.decline(w, r, v, s, saml.UnsupportedNameID, "The application asks for a lasting name of a person who has none there yet, and doesn't allow one to be made.")
+	}
+	if store.Foreign(err) {
+		return p.again(w, r, v) // the application was deleted
 	}
 	if err != nil {
 		return err
-	}
-	class, ok := wish.Choose(contextOrder, achieved(s.Factors)...)
-	if !ok {
-		return p.decline(w, r, v, s, saml.NoAuthnContext, "The application asks for a way of signing in that was not used.")
 	}
 	now := p.now().UTC()
 	response := saml.Response{
@@ -127,7 +134,10 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.S
 		// Clocks differ by seconds even where they are kept; a minute saves people from a refusal that nobody understands.
 		NotBefore: now.Add(-time.Minute), NotOnOrAfter: now.Add(p.limits.AssertionLife),
 		Authn:      saml.Authn{Instant: s.AuthenticatedAt, SessionIndex: saml.NewID(), ContextClass: class},
-		Attributes: claims.Attributes,
+		Attributes: claims.Attributes, Encrypt: st.sp.Encryption,
+	}
+	if a.SAML.SendSessionEnd {
+		response.Authn.SessionNotOnOrAfter = s.ExpiresAt
 	}
 	xml, err := saml.AppendResponse(nil, &response, st.signer, a.SAML.Sign())
 	if err != nil {
@@ -142,6 +152,11 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.S
 				return err
 			}
 		}
+		if v.Decision != nil {
+			if err := claimMessage(tx, a.ID, v.Decision.Request.ID, p.remembered(now)); err != nil {
+				return err
+			}
+		}
 		if err := insertSession(tx, response.Authn.SessionIndex, s.ID, a.ID, name, now); err != nil {
 			return err
 		}
@@ -151,6 +166,8 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.S
 	switch {
 	case errors.Is(err, authn.ErrStale):
 		return p.refuse(w, r, stale().of(v, s))
+	case errors.Is(err, errReplayed):
+		return p.refuse(w, r, replayed(a).of(v, s))
 	case errors.Is(err, errChanged), store.Foreign(err): // or the session or the application is gone
 		return p.again(w, r, v)
 	case err != nil:
@@ -228,14 +245,18 @@ func (p *IDP) sendStatus(w http.ResponseWriter, r *http.Request, v *visit, s aut
 		return fmt.Errorf("idp: status for %s: %w", st.app.ID, err)
 	}
 	err = p.record(r, ref, func(tx *store.Tx) error {
-		if v.flow == "" {
-			return nil
+		if v.flow != "" {
+			if _, err := authn.ConsumeFlow(tx, now, v.flow); err != nil {
+				return err
+			}
 		}
-		_, err := authn.ConsumeFlow(tx, now, v.flow)
-		return err
+		return claimMessage(tx, st.app.ID, e.Reply.InResponseTo, p.remembered(now))
 	})
 	if errors.Is(err, authn.ErrStale) {
 		return p.refuse(w, r, stale().of(v, s))
+	}
+	if errors.Is(err, errReplayed) {
+		return p.refuse(w, r, replayed(st.app).of(v, s))
 	}
 	if err != nil {
 		return err

@@ -2,10 +2,9 @@ package idp
 
 import (
 	"crypto"
-	"errors"
 	"fmt"
+	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/authn"
@@ -13,6 +12,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 	"github.com/latchkey-idp/latchkey/internal/store"
 )
 
@@ -24,6 +24,8 @@ type prepared struct {
 	sp      saml.ServiceProvider
 	mapping *catalog.SAMLMapping
 	signer  *xmldsig.Signer
+	// ownNames says that the administrator chose what persistent names are made of; else they are ours, made at first use.
+	ownNames bool
 }
 
 func (x *prepared) active() bool { return x.app.SAML.Status == app.Active }
@@ -90,14 +92,33 @@ func (p *IDP) complete(tx *store.Tx, x *prepared) error {
 	if err != nil {
 		return fmt.Errorf("mapping: %w", err)
 	}
+	// A source that is the connector's anyway was not chosen for persistent names.
+	x.ownNames = facts.Format == saml.NameIDPersistent && !reflect.DeepEqual(facts.Source, con.SAML.NameID.Source)
 	x.sp = saml.ServiceProvider{
 		EntityID: a.SAML.SPEntityID, NameIDFormats: formats(facts), RequireSignedRequests: a.SAML.RequireSignedRequests,
+		AllowSHA1: a.SAML.AllowSHA1,
 	}
 	for _, acs := range a.SAML.ACS {
 		x.sp.ACS = append(x.sp.ACS, saml.Endpoint{URL: acs.URL, Index: acs.Index, Default: acs.Default})
 	}
 	if x.sp.Keys, err = publicKeys(a.SAML.SPCertificates); err != nil {
 		return fmt.Errorf("certificates: %w", err)
+	}
+	if a.SAML.SLOURL != "" {
+		binding := a.SAML.SLOBinding
+		if binding == "" {
+			binding = saml.BindingHTTPRedirect
+		}
+		x.sp.SLO = []saml.Endpoint{{Binding: binding, URL: a.SAML.SLOURL, ResponseLocation: a.SAML.SLOResponseURL}}
+	}
+	if a.SAML.EncryptAssertions {
+		certificate, err := keys.ParseCertificate(a.SAML.EncryptionCertificate)
+		if err != nil {
+			return fmt.Errorf("certificate for encryption: %w", err)
+		}
+		if x.sp.Encryption, err = xmlenc.NewRecipient(certificate, a.SAML.EncryptionAlgorithm); err != nil {
+			return fmt.Errorf("encryption: %w", err)
+		}
 	}
 	_, x.signer, err = p.pairs.XMLSigner(tx, string(a.ID), a.SAML.Hash())
 	return err
@@ -124,9 +145,11 @@ func formats(facts catalog.NameIDFacts) []string {
 			out = append(out, format)
 		}
 	}
-	add(saml.NameIDEmailAddress, facts.Attribute == "email")
-	add(saml.NameIDPersistent, facts.Attribute == "id")
-	add(saml.NameIDTransient, true) // it is made anew each time
+	// Where names are to tell nothing about the person, the address isn't given out by another door.
+	hidden := facts.Format == saml.NameIDPersistent || facts.Format == saml.NameIDTransient
+	add(saml.NameIDEmailAddress, facts.Attribute == "email" && !hidden)
+	add(saml.NameIDPersistent, true) // ours, if the configured name is of another format
+	add(saml.NameIDTransient, true)  // it is made anew each time
 	add(saml.NameIDUnspecified, true)
 	return out
 }
@@ -134,26 +157,32 @@ func formats(facts catalog.NameIDFacts) []string {
 // Authentication methods (RFC 8176) and the classes that they earn, weakest class first.
 var contextOrder = []string{saml.AuthnContextPassword, saml.AuthnContextPasswordProtectedTransport, saml.AuthnContextREFEDSMFA}
 
-// reachable are the classes that sign-in can earn at present.
-var reachable = contextOrder[:2]
-
-// achieved returns the classes that the proofs of a session earn.
-func achieved(factors []authn.Factor) []string {
+// classes returns the authentication context classes that a set of methods earns.
+func (p *IDP) classes(methods ...string) []string {
 	var out []string
-	methods := map[string]bool{}
-	for _, f := range factors {
-		methods[f.Method] = true
+	if slices.Contains(methods, passwordMethod) {
+		out = append(out, saml.AuthnContextPassword)
+		if p.protected {
+			out = append(out, saml.AuthnContextPasswordProtectedTransport)
+		}
 	}
-	if methods["pwd"] {
-		out = append(out, saml.AuthnContextPassword, saml.AuthnContextPasswordProtectedTransport)
-	}
-	if len(methods) > 1 {
+	slices.Sort(methods)
+	if len(slices.Compact(methods)) > 1 {
 		out = append(out, saml.AuthnContextREFEDSMFA)
 	}
 	return out
 }
 
-// methods names the proofs of a session, for the event.
+// passwordMethod is how a password is called in a session's factors.
+const passwordMethod = "pwd"
+
+// reachable are the classes that sign-in can earn at present.
+func (p *IDP) reachable() []string { return p.classes(passwordMethod) }
+
+// achieved returns the classes that the proofs of a session earn.
+func (p *IDP) achieved(s authn.Session) []string { return p.classes(methods(s.Factors)...) }
+
+// methods names the proofs of a session.
 func methods(factors []authn.Factor) []string {
 	out := []string{}
 	for _, f := range factors {
@@ -162,34 +191,8 @@ func methods(factors []authn.Factor) []string {
 	return out
 }
 
-// self is our own side of a check.
+// self is our own side of a check. Wishes about the way of signing in are judged by the dispatcher, which knows the
+// session.
 func (p *IDP) self(a app.Application) saml.IdentityProvider {
-	return saml.IdentityProvider{Endpoints: p.apps.Endpoints(a), AuthnContexts: reachable}
-}
-
-var errAnotherPerson = errors.New("idp: the service provider asks for another person")
-
-// subject makes the NameID of an answer from the mapping's. format is what the request settled on, "" without request.
-func subject(a app.Application, id saml.NameID, format string, asked *saml.AuthnRequest) (saml.NameID, error) {
-	if asked != nil && asked.HasSubject && !sameSubject(asked.Subject, id) {
-		return saml.NameID{}, errAnotherPerson
-	}
-	if format != "" {
-		id.Format = format
-	}
-	switch id.Format {
-	case saml.NameIDTransient: // saml-core §8.3.8
-		id.Value = saml.NewID()
-	case saml.NameIDPersistent: // saml-core §8.3.7
-		id.NameQualifier, id.SPNameQualifier = a.SAML.IDPEntityID, a.SAML.SPEntityID
-	}
-	return id, nil
-}
-
-// sameSubject reports whether the service provider asks for this very person. Addresses are compared without case.
-func sameSubject(asked, id saml.NameID) bool {
-	if asked.Format == saml.NameIDEmailAddress || id.Format == saml.NameIDEmailAddress || strings.Contains(id.Value, "@") {
-		return strings.EqualFold(asked.Value, id.Value)
-	}
-	return asked.Value == id.Value
+	return saml.IdentityProvider{EntityID: a.SAML.IDPEntityID, Endpoints: p.apps.Endpoints(a), LogoutEndpoints: p.apps.LogoutEndpoints(a)}
 }

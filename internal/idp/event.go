@@ -66,7 +66,8 @@ func (p *IDP) record(r *http.Request, ref *refusal, also func(*store.Tx) error) 
 	if stranger {
 		p.log.InfoContext(r.Context(), "sign-on refused; no event is written, there are too many",
 			"reason", ref.reason, "application", string(ref.application.ID), "address", p.address(r))
-		if also == nil {
+		// Nor is the message noted as used: what a stranger is answered gives nothing away a second time.
+		if also == nil || ref.visit.flow == "" {
 			return nil
 		}
 	}

@@ -19,6 +19,9 @@ package idp
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,16 +69,18 @@ type Limits struct {
 
 // IDP is the identity provider. It is safe for concurrent use.
 type IDP struct {
-	db        *store.DB
-	apps      *app.Applications
-	authn     *authn.Authn
-	catalog   *catalog.Catalog
-	pairs     *keys.Pairs
-	now       func() time.Time
-	log       *slog.Logger
-	address   func(*http.Request) string
-	page      func(http.ResponseWriter, *http.Request) web.Page
-	cookie    web.SessionCookie
+	db      *store.DB
+	apps    *app.Applications
+	authn   *authn.Authn
+	catalog *catalog.Catalog
+	pairs   *keys.Pairs
+	now     func() time.Time
+	log     *slog.Logger
+	address func(*http.Request) string
+	page    func(http.ResponseWriter, *http.Request) web.Page
+	cookie  web.SessionCookie
+	// protected says that nobody between the person and us can read a password.
+	protected bool
 	signIn    string
 	limits    Limits
 	strangers *rate.Limiter
@@ -104,17 +109,31 @@ func New(c Config) *IDP {
 	if c.Limits.StrangerEvents <= 0 {
 		c.Limits.StrangerEvents = 10
 	}
+	secure := strings.HasPrefix(c.PublicURL, "https:")
 	return &IDP{
 		db: c.DB, apps: c.Apps, authn: c.Authn, catalog: c.Catalog, pairs: c.Pairs, now: c.Now, log: c.Log,
 		address: c.ClientAddress, page: c.Page, signIn: c.SignIn, limits: c.Limits,
-		cookie:    web.SessionCookie{Secure: len(c.PublicURL) > 6 && c.PublicURL[:6] == "https:"},
+		cookie: web.SessionCookie{Secure: secure}, protected: secure || local(c.PublicURL),
 		strangers: rate.NewLimiter(rate.Limit(c.Limits.StrangerEvents), max(1, int(10*c.Limits.StrangerEvents))),
 		prepared:  map[app.ID]*prepared{},
 	}
 }
 
+// local reports whether a URL leads to this very machine: what is sent there goes over no wire.
+func local(publicURL string) bool {
+	u, err := url.Parse(publicURL)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+}
+
 // ResumePath is where the sign-in page sends the browser back to, with ?flow= and the flow's token.
 const ResumePath = app.SSOPath + "resume"
+
+// launchPath is the path of the tiles, to be followed by the application's id.
+const launchPath = "/launch/"
 
 // Routes adds the endpoints to mux. The server must exempt POST below app.SSOPath from its check for cross-origin
 // requests: service providers post there from their own sites. (It is safe: a cross-site POST carries no session cookie,
@@ -125,7 +144,7 @@ func (p *IDP) Routes(mux *http.ServeMux) {
 		"GET " + app.SSOPath + "{slug}":                 p.redirectBinding,
 		"POST " + app.SSOPath + "{slug}":                p.postBinding,
 		"GET " + ResumePath:                             p.resume,
-		"GET /launch/{application}":                     p.launch,
+		"GET " + launchPath + "{application}":           p.launch,
 		"GET " + app.SSOPath + "{slug}/metadata":        p.metadata,
 		"GET " + app.SSOPath + "{slug}/certificate.pem": p.certificate,
 	} {

@@ -2,6 +2,7 @@ package idp
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"unicode"
 
@@ -29,8 +30,10 @@ type refusal struct {
 	Title, Text, Next string
 	// Items are single things that are wrong.
 	Items []string
-	// Switch offers to sign in as somebody else.
+	// Switch offers to sign out.
 	Switch bool
+	// Actions are the buttons; none means the one that leads to the person's applications.
+	Actions []web.Button
 }
 
 // of says whose visit it was.
@@ -44,12 +47,23 @@ func (ref *refusal) icon() string {
 	switch {
 	case ref.reason == "stale_flow":
 		return "hourglass"
+	case ref.reason == reasonReplayed:
+		return "rotate-ccw"
+	case ref.reason == string(saml.UnknownPrincipal):
+		return "users"
 	case ref.outcome == audit.Denied:
 		return "shield-off"
 	case ref.status == http.StatusNotFound:
 		return "search"
 	}
 	return "circle-alert"
+}
+
+func (ref *refusal) actions() []web.Button {
+	if len(ref.Actions) > 0 {
+		return ref.Actions
+	}
+	return []web.Button{{Label: "Go to your applications", Href: "/", Variant: web.Primary, Icon: "layout-grid"}}
 }
 
 // refuse records a refusal and shows its page.
@@ -68,6 +82,44 @@ func stale() *refusal {
 		Title: "This sign-in is over",
 		Text:  "It was finished already, or it took too long. Each sign-in works once, so that nobody can use it after you.",
 		Next:  "Start again: open the application, or choose it among your applications.",
+	}
+}
+
+// reasonReplayed is the reason of a message that was acted upon before.
+const reasonReplayed = "replayed"
+
+// replayed says that a request was answered before.
+func replayed(a app.Application) *refusal {
+	ref := &refusal{
+		application: a, status: http.StatusConflict, reason: reasonReplayed, outcome: audit.Failure,
+		Title: "This sign-in to " + a.Label + " was used already",
+		Text:  "That happens when a page is loaded again, or after going back. Each request is answered once, so that nobody can use it after you.",
+		Next:  "If " + a.Label + " isn't open already, open it again. A bookmark of the sign-in page doesn't work; bookmark " + a.Label + " instead.",
+	}
+	ref.Actions = []web.Button{
+		{Label: "Open " + a.Label, Href: launchPath + url.PathEscape(string(a.ID)), Variant: web.Primary, Icon: "external-link"},
+		{Label: "Go to your applications", Href: "/", Icon: "layout-grid"},
+	}
+	return ref
+}
+
+// wrongPerson says that the application asks for somebody else. What it calls that person is shown if it looks like an
+// e-mail address; other names say nothing to people.
+func wrongPerson(a app.Application, s authn.Session, v *visit, switchTo string) *refusal {
+	who := "another person"
+	asked, _ := v.asksFor()
+	if _, domain, ok := strings.Cut(asked.Value, "@"); ok && domain != "" {
+		who = shown(asked.Value)
+	}
+	return &refusal{
+		application: a, status: http.StatusConflict, reason: string(saml.UnknownPrincipal), outcome: audit.Denied,
+		Title: a.Label + " asks for " + who,
+		Text:  "You are signed in as " + s.User.Email + ", and " + a.Label + " asked for " + who + " to be signed in. Nothing was sent to it.",
+		Next:  "Sign in as " + who + ", or go back to " + a.Label + " without.",
+		Actions: []web.Button{
+			{Label: "Use another account", Href: switchTo, Variant: web.Primary, Icon: "log-in"},
+			{Label: "Back to " + a.Label, Href: resumeAt(v.flow) + "&give_up=1"},
+		},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/idp"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
@@ -339,4 +340,118 @@ func TestAccessThatEndsMeanwhile(t *testing.T) {
 		}
 	}
 	t.Fatal("the unbinding is not among the events")
+}
+
+// Class 11: a request that was answered is not answered again, by whichever binding, replica or way it comes back; the
+// person is told what happened and what to do.
+func TestClass11_ARequestIsAnsweredOnce(t *testing.T) {
+	two(t, func(t *testing.T, a, b *house) {
+		u := a.person("ann", a.everyone)
+		br := (&browser{h: a, web: a.web}).signIn(u)
+		id, xml := a.request()
+		query := a.ssoPath() + "?" + samltest.RedirectQuery(xml, "")
+		pending := flowOf(t, (&browser{h: a, web: a.web}).get(query)) // begun before, from another tab
+		a.receive(br.get(query), id)
+		before := a.successes()
+		for name, enter := range map[string]func(*browser) *httptest.ResponseRecorder{
+			"loaded again": func(br *browser) *httptest.ResponseRecorder { return br.get(query) },
+			"by POST":      func(br *browser) *httptest.ResponseRecorder { return br.post(a.ssoPath(), samltest.PostBody(xml, "")) },
+			"a flow": func(br *browser) *httptest.ResponseRecorder {
+				return br.get(idp.ResumePath + "?flow=" + url.QueryEscape(pending))
+			},
+		} {
+			for _, at := range []*house{a, b} {
+				w := enter(&browser{h: at, web: at.web, cookie: br.cookie})
+				if page := text(w.Body.String()); w.Code != http.StatusConflict || !strings.Contains(page, "was used already") || !strings.Contains(page, "open it again") {
+					t.Fatalf("%s: %d %s", name, w.Code, page)
+				}
+				webtest.Check(t, w.Body.Bytes())
+				if !strings.Contains(w.Body.String(), `href="/launch/`+string(a.jira.ID)+`"`) || strings.Contains(w.Body.String(), "SAMLResponse") {
+					t.Errorf("%s: the page offers no way on, or carries an answer", name)
+				}
+				if e := a.lastEvent(); e.Detail["error"] != "replayed" || e.Outcome != audit.Failure || e.ApplicationID != string(a.jira.ID) {
+					t.Errorf("%s: event %+v", name, e)
+				}
+			}
+		}
+		// Whoever isn't signed in is told before they sign in for nothing.
+		if w := (&browser{h: b, web: b.web}).get(query); w.Code != http.StatusConflict {
+			t.Errorf("without a session: %d", w.Code)
+		}
+		if a.successes() != before {
+			t.Error("somebody got in by a used request")
+		}
+		// A refusal is an answer too.
+		_, xml = a.request(func(r *samltest.Request) { r.IsPassive = "true" })
+		query = a.ssoPath() + "?" + samltest.RedirectQuery(xml, "")
+		if got, err := a.tryReceiveStatus((&browser{h: a, web: a.web}).get(query)); err != nil || got.Status[1] != saml.StatusNoPassive {
+			t.Fatalf("%v, %v", got.Status, err)
+		}
+		if w := br.get(query); w.Code != http.StatusConflict {
+			t.Errorf("answered again after a refusal: %d", w.Code)
+		}
+		// Another application may use the same ID: they are its own.
+		other := a.custom("Wiki", "https://wiki.example/sp")
+		wid, wiki := other.request(func(r *samltest.Request) { r.ID = id })
+		other.receive(br.get(other.ssoPath()+"?"+samltest.RedirectQuery(wiki, "")), wid)
+	})
+}
+
+// Used IDs are kept for as long as the request could still be accepted or a flow could hold it, and no longer.
+func TestClass11_UsedRequestsAreForgottenWhenTheyAreStale(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		b := h.browser().signIn(h.person("ann", h.everyone))
+		id, xml := h.request(func(r *samltest.Request) { r.IssueInstant = h.clock.now().Add(2 * time.Minute) }) // a fast clock
+		query := h.ssoPath() + "?" + samltest.RedirectQuery(xml, "")
+		h.receive(b.get(query), id)
+		for minutes := range 60 {
+			h.ok(h.idp.Prune(t.Context()))
+			w := b.get(query)
+			if strings.Contains(w.Body.String(), "SAMLResponse") {
+				t.Fatalf("answered again after %d minutes", minutes)
+			}
+			h.clock.pass(time.Minute)
+		}
+		if n := h.count(`SELECT count(*) FROM saml_requests`); n != 0 {
+			t.Errorf("%d used IDs are kept for ever", n)
+		}
+	})
+}
+
+// Class 19: of any number of simultaneous answers to one request, on several replicas and without a flow between, exactly
+// one goes out.
+func TestClass19_OneAnswerToOneRequest(t *testing.T) {
+	two(t, func(t *testing.T, a, b *house) {
+		br := (&browser{h: a, web: a.web}).signIn(a.person("ann", a.everyone))
+		for round := range 3 {
+			id, xml := a.request()
+			query := a.ssoPath() + "?" + samltest.RedirectQuery(xml, "")
+			const visits = 16
+			before := a.successes()
+			results := make([]*httptest.ResponseRecorder, visits)
+			var wg sync.WaitGroup
+			for i := range visits {
+				at := &browser{h: a, web: []http.Handler{a.web, b.web}[i%2], cookie: br.cookie}
+				wg.Go(func() { results[i] = at.get(query) })
+			}
+			wg.Wait()
+			answers := 0
+			for _, w := range results {
+				switch w.Code {
+				case http.StatusOK:
+					answers++
+					a.receive(w, id)
+				case http.StatusConflict:
+					if strings.Contains(w.Body.String(), "SAMLResponse") {
+						t.Error("a page for a used request carries an answer")
+					}
+				default:
+					t.Errorf("status %d: %s", w.Code, text(w.Body.String()))
+				}
+			}
+			if answers != 1 || a.successes() != before+1 || a.count(`SELECT count(*) FROM saml_sessions`) != round+1 {
+				t.Errorf("round %d: %d answers, %d events", round, answers, a.successes()-before)
+			}
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type visit struct {
 	flow    string    // the token, once there is a flow
 	started time.Time // when the flow began
 	read    *prepared // the application as this request has read it, if it has
+	giveUp  bool      // the person has no wish to sign in as somebody else
 	tries   int
 }
 
@@ -90,7 +92,7 @@ func (p *IDP) postBinding(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := p.start(r, v); err != nil {
-		return err
+		return p.notStarted(w, r, v, err)
 	}
 	web.Redirect(w, r, resumeAt(v.flow))
 	return nil
@@ -219,38 +221,85 @@ func (p *IDP) resume(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("idp: flow: %w", err)
 	}
 	v.flow, v.started = token, f.CreatedAt
+	v.giveUp = r.URL.Query().Has("give_up")
 	return p.dispatch(w, r, v)
 }
 
-// start stores the visit in a flow.
+// start stores the visit in a flow, unless its request was answered already.
 func (p *IDP) start(r *http.Request, v *visit) error {
 	return p.db.Update(r.Context(), func(tx *store.Tx) (err error) {
+		if v.Decision != nil {
+			if done, err := answered(tx, v.ApplicationID, v.Decision.Request.ID); err != nil || done {
+				return cmp.Or(err, errReplayed)
+			}
+		}
 		v.started = p.now()
 		v.flow, err = authn.StartFlow(tx, v.started, flowKind, v, p.limits.FlowLife)
 		return err
 	})
 }
 
+// notStarted shows why a flow was not begun.
+func (p *IDP) notStarted(w http.ResponseWriter, r *http.Request, v *visit, err error) error {
+	if errors.Is(err, errReplayed) {
+		a := app.Application{ID: v.ApplicationID, Attributes: app.Attributes{Label: v.Application}}
+		return p.refuse(w, r, replayed(a).of(v, authn.Session{}))
+	}
+	return err
+}
+
 // dispatch decides what comes next: sign in first, or the answer.
 func (p *IDP) dispatch(w http.ResponseWriter, r *http.Request, v *visit) error {
 	s, err := p.authn.Session(r.Context(), p.cookie.Read(r))
+	again := v.flow != "" && !s.AuthenticatedAt.Before(v.started) // the person signed in since they set out
 	switch {
 	case problem.Is(err, problem.Unauthenticated):
 	case err != nil:
 		return err
-	case v.force() && (v.flow == "" || s.AuthenticatedAt.Before(v.started)):
+	case v.force() && !again:
 		// A session isn't enough: the service provider wants a proof given after it asked.
+	case !p.proves(v, p.achieved(s)) && !again:
+		// Nor is it if another proof is asked for that signing in anew may give.
 	default:
 		return p.answer(w, r, v, s)
+	}
+	if !p.proves(v, p.reachable()) {
+		return p.decline(w, r, v, s, saml.NoAuthnContext, "The application asks for a way of signing in that is not available here.")
 	}
 	if v.passive() {
 		return p.decline(w, r, v, s, saml.PassiveImpossible, "The application asked to sign you in without showing anything, and you aren't signed in.")
 	}
 	if v.flow == "" {
 		if err := p.start(r, v); err != nil {
-			return err
+			return p.notStarted(w, r, v, err)
 		}
 	}
-	web.Redirect(w, r, p.signIn+"?flow="+url.QueryEscape(v.flow))
+	web.Redirect(w, r, p.signInAt(v.flow))
 	return nil
+}
+
+// signInAt is the sign-in page for a flow.
+func (p *IDP) signInAt(flow string) string { return p.signIn + "?flow=" + url.QueryEscape(flow) }
+
+// proves reports whether classes are enough for what the service provider asks (saml-core §3.3.2.2.1).
+func (p *IDP) proves(v *visit, classes []string) bool {
+	if v.Decision == nil {
+		return true
+	}
+	_, ok := v.Decision.Request.RequestedAuthnContext.Choose(contextOrder, classes...)
+	return ok
+}
+
+// anotherPerson says that the service provider asks for somebody else than who is signed in (saml-core §3.4.1): the
+// answer must not be about another person. Where something may be shown the person can sign in as the other one.
+func (p *IDP) anotherPerson(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session, a app.Application) error {
+	if v.passive() || v.giveUp {
+		return p.decline(w, r, v, s, saml.UnknownPrincipal, "The application asked for another person than the one who is signed in.")
+	}
+	if v.flow == "" {
+		if err := p.start(r, v); err != nil {
+			return p.notStarted(w, r, v, err)
+		}
+	}
+	return p.refuse(w, r, wrongPerson(a, s, v, p.signInAt(v.flow)+"&switch=1").of(v, s))
 }

@@ -244,9 +244,13 @@ func TestBadInput(t *testing.T) {
 				r.ProtocolBinding = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Artifact"
 			}), nothing, 0, "", audit.Failure, "unsupported_binding", saml.StatusUnsupportedBinding},
 			{"an unreachable proof", nothing, &ann, redirect(func(r *samltest.Request) { r.AuthnContexts = []string{saml.AuthnContextTimeSyncToken} }), nothing, 0, "", audit.Denied, "no_authn_context", saml.StatusNoAuthnContext},
-			{"another person is asked for", nothing, &ann, redirect(func(r *samltest.Request) {
+			{"another person is asked for, passively", nothing, &ann, redirect(func(r *samltest.Request) {
+				r.IsPassive = "true"
 				r.Children = `<saml:Subject xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion"><saml:NameID>bob@example.org</saml:NameID></saml:Subject>`
 			}), nothing, 0, "", audit.Denied, "unknown_principal", saml.StatusUnknownPrincipal},
+			{"nobody can be asked for by a name of no kind", nothing, &ann, redirect(func(r *samltest.Request) {
+				r.Children = `<saml:Subject xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion"><saml:EncryptedID/></saml:Subject>`
+			}), nothing, 0, "", audit.Failure, "unsupported_subject", saml.StatusRequestUnsupported},
 		}
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
@@ -360,8 +364,9 @@ func TestOldSlugAnswers(t *testing.T) {
 	h.jira, err = h.apps.ChangeSlug(t.Context(), admin, h.jira.ID, "jira")
 	h.ok(err)
 	b := h.browser().signIn(ann)
-	h.receive(b.get(old+"?"+samltest.RedirectQuery(xml, "")), id)
 	h.receive(b.get("/saml2/jira?"+samltest.RedirectQuery(xml, "")), id)
+	id, xml = h.request(func(r *samltest.Request) { r.Destination = publicURL + old })
+	h.receive(b.get(old+"?"+samltest.RedirectQuery(xml, "")), id)
 	h.jira, err = h.apps.DropSlug(t.Context(), admin, h.jira.ID, strings.TrimPrefix(old, "/saml2/"))
 	h.ok(err)
 	if w := b.get(old + "?" + samltest.RedirectQuery(xml, "")); w.Code != http.StatusNotFound {
@@ -384,7 +389,9 @@ func TestSignedRequests(t *testing.T) {
 	if e := h.lastEvent(); e.Detail["request_signed"] != true {
 		t.Errorf("event %v", e.Detail)
 	}
+	id, xml = h.request()
 	h.receive(b.get(redirected(t, b.post(h.ssoPath(), samltest.PostBody(h.sp.Sign(xml), "r")))), id)
+	_, xml = h.request()
 	query := h.sp.SignedRedirectQuery(xml, "r")
 	if w := b.get(h.ssoPath() + "?" + strings.Replace(query, "RelayState=r", "RelayState=s", 1)); w.Code != http.StatusBadRequest || h.lastEvent().Detail["error"] != "signature_invalid" {
 		t.Errorf("a changed RelayState is taken: %d", w.Code)
@@ -412,50 +419,6 @@ func TestWhatIsSigned(t *testing.T) {
 				t.Errorf("not signed by %s", algorithm)
 			}
 		}
-	}
-}
-
-func TestNameIDFormats(t *testing.T) {
-	h := newHouse(t, storetest.SQLite(t))
-	ann := h.person("ann", h.everyone)
-	other, err := h.apps.Create(t.Context(), admin, app.NewApplication{Connector: "custom-saml", Attributes: app.Attributes{Label: "Other"}})
-	h.ok(err)
-	jira := h.jira
-	h.jira = other
-	h.settings(func(s *app.SAMLSettings) { s.SPEntityID, s.ACS = spEntity, []app.ACS{{URL: acsURL}} })
-	_, err = h.apps.ActivateSAML(t.Context(), admin, other.ID)
-	h.ok(err)
-	h.ok(h.apps.Bind(t.Context(), admin, other.ID, h.everyone))
-	if jira.ID == other.ID {
-		t.Fatal("the same application")
-	}
-	b := h.browser().signIn(ann)
-	ask := func(format string) (received, error) {
-		id, xml := h.request(func(r *samltest.Request) { r.NameIDFormat = format })
-		return h.tryReceive(b.get(h.ssoPath()+"?"+samltest.RedirectQuery(xml, "")), id)
-	}
-	for format, want := range map[string]string{
-		"": saml.NameIDEmailAddress, saml.NameIDUnspecified: saml.NameIDEmailAddress, saml.NameIDEmailAddress: saml.NameIDEmailAddress,
-	} {
-		if got, err := ask(format); err != nil || got.NameIDFormat != want || got.NameID != "ann@example.org" {
-			t.Errorf("asked for %q: %q in %q, %v", format, got.NameID, got.NameIDFormat, err)
-		}
-	}
-	one, err := ask(saml.NameIDTransient)
-	h.ok(err)
-	two, err := ask(saml.NameIDTransient)
-	h.ok(err)
-	if one.NameIDFormat != saml.NameIDTransient || one.NameID == two.NameID || strings.Contains(one.NameID, "ann") {
-		t.Errorf("transient: %q, then %q", one.NameID, two.NameID)
-	}
-	if got, err := ask(saml.NameIDPersistent); err != nil || len(got.Status) != 2 || got.Status[1] != saml.StatusInvalidNameIDPolicy {
-		t.Errorf("an e-mail address was called persistent: %v, %v", got.NameID, err)
-	}
-	h.settings(func(s *app.SAMLSettings) {
-		s.Mapping.NameID = &catalog.NameIDOverride{Source: &catalog.Source{Attribute: "id"}, Format: saml.NameIDPersistent}
-	})
-	if got, err := ask(saml.NameIDPersistent); err != nil || got.NameID != string(ann.ID) {
-		t.Errorf("persistent: %v, %v", got.NameID, err)
 	}
 }
 

@@ -80,7 +80,10 @@ type house struct {
 	authn *authn.Authn
 	apps  *app.Applications
 	log   *audit.Log
+	idp   *idp.IDP
 	web   http.Handler
+	// cookie is the name of the session's.
+	cookie string
 
 	jira     app.Application
 	everyone directory.GroupID
@@ -89,6 +92,12 @@ type house struct {
 
 // replica joins the packages over a database.
 func replica(t testing.TB, db *store.DB, c *clock, limits idp.Limits) *house {
+	t.Helper()
+	return replicaAt(t, db, c, limits, publicURL)
+}
+
+// replicaAt is replica for a house that people reach at another address.
+func replicaAt(t testing.TB, db *store.DB, c *clock, limits idp.Limits, publicURL string) *house {
 	t.Helper()
 	h := &house{t: t, clock: c, db: db, sp: samltest.NewSP(spEntity, acsURL)}
 	sealer, err := keys.NewSealer([]byte("0123456789abcdef0123456789ABCDEF"))
@@ -107,11 +116,13 @@ func replica(t testing.TB, db *store.DB, c *clock, limits idp.Limits) *house {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	idp.New(idp.Config{
+	h.idp = idp.New(idp.Config{
 		DB: db, Apps: h.apps, Authn: h.authn, Catalog: cat, Pairs: pairs, PublicURL: publicURL, Now: c.now,
 		ClientAddress: func(*http.Request) string { return "192.0.2.7" }, Limits: limits,
-	}).Routes(mux)
-	h.web = web.RequestIDs(web.SecurityHeaders(true)(mux))
+	})
+	h.idp.Routes(mux)
+	h.cookie = web.SessionCookie{Secure: strings.HasPrefix(publicURL, "https:")}.Name()
+	h.web = web.RequestIDs(web.SecurityHeaders(h.cookie[0] == '_')(mux))
 	return h
 }
 
@@ -222,7 +233,7 @@ func (b *browser) do(method, target, contentType, body string) *httptest.Respons
 	}
 	// A browser doesn't send the cookie with a post from another site.
 	if b.cookie != "" && method != http.MethodPost {
-		r.AddCookie(&http.Cookie{Name: "__Host-latchkey_session", Value: b.cookie})
+		r.AddCookie(&http.Cookie{Name: b.h.cookie, Value: b.cookie})
 	}
 	w := httptest.NewRecorder()
 	b.web.ServeHTTP(w, r)

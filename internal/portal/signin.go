@@ -97,6 +97,11 @@ func (p *Portal) signIn(w http.ResponseWriter, r *http.Request) error {
 		return p.stale(w, r, signedIn)
 	}
 	v := signInView{journey: j, Login: strings.TrimSpace(j.flow.Login())}
+	// switch: the application asks for somebody else than who is signed in. other: the person wants to be another one.
+	change := r.FormValue("switch") != "" || r.FormValue("other") != ""
+	if signedIn && j.token != "" && change {
+		return p.renderSignIn(w, r, http.StatusOK, v.as(r))
+	}
 	if signedIn {
 		// A flow comes here with a session only when it needs a proof younger than itself.
 		if j.token == "" || !s.AuthenticatedAt.Before(j.flow.CreatedAt) {
@@ -104,18 +109,20 @@ func (p *Portal) signIn(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 		v.Login, v.Again = s.User.Email, true
-		if r.FormValue("other") != "" {
-			v.Login, v.Again = "", false
-		}
 	} else if needs, err := p.authn.NeedsSetup(r.Context()); err != nil {
 		return err
 	} else if needs {
 		return p.notSetUp(w, r)
 	}
+	return p.renderSignIn(w, r, http.StatusOK, v.as(r))
+}
+
+// as shows the first step, in which people say who they are, to those who want to be somebody else.
+func (v signInView) as(r *http.Request) signInView {
 	if r.FormValue("other") != "" {
-		v.Login = ""
+		v.Login, v.Again = "", false
 	}
-	return p.renderSignIn(w, r, http.StatusOK, v)
+	return v
 }
 
 func (p *Portal) renderSignIn(w http.ResponseWriter, r *http.Request, status int, v signInView) error {
