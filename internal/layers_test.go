@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"internal/audit", "internal/catalog", "internal/work"},
 	{"internal/access", "internal/store", "internal/saml", "internal/web"},
 	{"internal/saml/xmlenc"},
-	{"internal/problem", "internal/saml/xmldsig", "internal/scim"},
+	{"internal/keys/libcrypto", "internal/problem", "internal/saml/xmldsig", "internal/scim"},
 }
 
 // beside are packages outside of the order: the rehearsal, tests and fakes.

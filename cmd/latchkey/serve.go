@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/server"
 )
@@ -26,6 +27,9 @@ func (serveCmd) Run(ctx context.Context, c *server.Config, t terminal) (err erro
 		return errors.Join(err, listener.Close())
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
+	if err := logSigning(h.Pairs, log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	s, err := server.New(h)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -34,6 +38,20 @@ func (serveCmd) Run(ctx context.Context, c *server.Config, t terminal) (err erro
 		log.Info("serving", "address", listener.Addr().String(), "publicUrl", h.Config.PublicURL, "database", string(h.DB.Engine()), "version", fullVersion())
 		offerSetup(ctx, h, log, t)
 	})
+}
+
+// logSigning says who computes the signatures of sign-on, which decides how many there can be in a second.
+func logSigning(pairs *keys.Pairs, log *slog.Logger) error {
+	by, reason, err := pairs.Signing()
+	if err != nil {
+		return err
+	}
+	why := slog.Attr{}
+	if reason != nil { // the system's loader writes a line for each place that it looked at
+		why = slog.String("reason", reason.Error())
+	}
+	log.Info("signatures are computed", slog.String("by", by), why)
+	return nil
 }
 
 // offerSetup prints a one-time link for the first owner of a new installation.

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/keys/libcrypto"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -19,8 +21,9 @@ import (
 // A pair never changes but for its status, so what is cached by its id is never stale: which pair is current is read
 // each time.
 type Pairs struct {
-	sealer *Sealer
-	now    func() time.Time
+	sealer  *Sealer
+	now     func() time.Time
+	signing *backend
 
 	mu    sync.Mutex
 	cache map[string]*ready
@@ -29,7 +32,7 @@ type Pairs struct {
 // ready is a pair that can sign without being parsed again.
 type ready struct {
 	pair Pair // Status is as it was when read; callers set it
-	key  *rsa.PrivateKey
+	key  crypto.Signer
 
 	mu      sync.Mutex
 	signers map[crypto.Hash]*xmldsig.Signer
@@ -38,9 +41,22 @@ type ready struct {
 // maxReady bounds the cache; a pair takes about 10 KB.
 const maxReady = 2000
 
+// PairsOption changes how NewPairs works.
+type PairsOption func(*Pairs)
+
+// WithSigning says who makes the signatures; without it Go does. A choice that Check refuses is an error of all that
+// needs a key.
+func WithSigning(by Signing) PairsOption {
+	return func(p *Pairs) { p.signing.choice = cmp.Or(by, SignAuto) }
+}
+
 // NewPairs returns the keeper of key pairs.
-func NewPairs(sealer *Sealer, now func() time.Time) *Pairs {
-	return &Pairs{sealer: sealer, now: now, cache: map[string]*ready{}}
+func NewPairs(sealer *Sealer, now func() time.Time, options ...PairsOption) *Pairs {
+	p := &Pairs{sealer: sealer, now: now, cache: map[string]*ready{}, signing: &backend{choice: SignGo, load: libcrypto.Load}}
+	for _, o := range options {
+		o(p)
+	}
+	return p
 }
 
 const pairColumns = `id, application_id, status, certificate, not_before, not_after, created_at`
@@ -209,7 +225,8 @@ func (p *Pairs) Current(tx *store.Tx, applicationID string) (Pair, crypto.Signer
 	return r.pair, r.key, nil
 }
 
-// XMLSigner is Current as a signer of XML, with hash SHA-256 (also meant by 0), SHA-384 or SHA-512.
+// XMLSigner is Current as a signer of XML, with hash SHA-256 (also meant by 0), SHA-384 or SHA-512. SHA-1 is taken too:
+// whether an application may use it is decided by its settings.
 func (p *Pairs) XMLSigner(tx *store.Tx, applicationID string, hash crypto.Hash) (Pair, *xmldsig.Signer, error) {
 	r, err := p.current(tx, applicationID)
 	if err != nil {
@@ -219,10 +236,15 @@ func (p *Pairs) XMLSigner(tx *store.Tx, applicationID string, hash crypto.Hash) 
 	defer r.mu.Unlock()
 	s, ok := r.signers[hash]
 	if !ok {
-		if s, err = xmldsig.NewSigner(r.key, r.pair.Certificate, hash); err != nil {
+		if hash == crypto.SHA1 {
+			s, err = xmldsig.NewSignerSHA1(r.key, r.pair.Certificate)
+		} else {
+			s, err = xmldsig.NewSigner(r.key, r.pair.Certificate, hash)
+		}
+		if err != nil {
 			return Pair{}, nil, err
 		}
-		r.signers[hash] = s // at most four hashes pass NewSigner
+		r.signers[hash] = s // only a handful of hashes get this far
 	}
 	return r.pair, s, nil
 }
@@ -281,6 +303,10 @@ func (p *Pairs) load(tx *store.Tx, id string) (*ready, error) {
 	if !ok {
 		return nil, fmt.Errorf("keys: private key of pair %s is of type %T", id, parsed)
 	}
+	signer, err := p.signing.signer(key)
+	if err != nil {
+		return nil, err
+	}
 	pair.Status = Current
-	return &ready{pair: pair, key: key, signers: map[crypto.Hash]*xmldsig.Signer{}}, nil
+	return &ready{pair: pair, key: signer, signers: map[crypto.Hash]*xmldsig.Signer{}}, nil
 }

@@ -30,6 +30,8 @@ type Config struct {
 	MasterKey     keys.Secret `yaml:"masterKey" env:"LATCHKEY_MASTER_KEY" placeholder:"KEY" help:"Master key that seals secrets at rest: 32 bytes, in hex or base64. All replicas need the same."`
 	MasterKeyFile string      `yaml:"masterKeyFile" env:"LATCHKEY_MASTER_KEY_FILE" help:"File of the master key, made when missing. Default: master.key in the data folder."`
 
+	Signing string `yaml:"signing" default:"auto" enum:"auto,go,libcrypto" env:"LATCHKEY_SIGNING" help:"Who computes RSA signatures: auto (the libcrypto of OpenSSL 3 if there is one, else Go), go, or libcrypto (refuse to serve without it)."`
+
 	Mail     MailConfig     `yaml:"mail" embed:"" prefix:"mail-" group:"Mail"`
 	Session  SessionConfig  `yaml:"session" embed:"" prefix:"session-" group:"Sign-in"`
 	Limits   LimitsConfig   `yaml:"limits" embed:"" prefix:"limits-" group:"Limits"`
@@ -115,6 +117,9 @@ func (c *Config) Check() error {
 	}
 	if c.Postgres != "" && c.MasterKey == "" && c.MasterKeyFile == "" {
 		f.Add("masterKey", "Replicas that share a PostgreSQL need the same master key: set it.")
+	}
+	if err := keys.Signing(c.Signing).Check(); err != nil {
+		f.Add("signing", "%s", problem.Public(err))
 	}
 	if c.Session.MinPassword != 0 && c.Session.MinPassword < 8 {
 		f.Add("session.minPassword", "A password needs at least 8 characters.")

@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg Config, version string, log *slog.Logger) (_ 
 		return nil, err
 	}
 	h.Directory = directory.New(h.DB, h.Now)
-	h.Pairs = keys.NewPairs(sealer, h.Now)
+	h.Pairs = keys.NewPairs(sealer, h.Now, keys.WithSigning(keys.Signing(cfg.Signing)))
 	h.Apps = app.New(app.Config{
 		DB: h.DB, Catalog: h.Catalog, Pairs: h.Pairs, Sealer: sealer, PublicURL: cfg.PublicURL, Now: h.Now,
 	})
