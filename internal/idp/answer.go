@@ -20,26 +20,29 @@ import (
 // errChanged says that something which the answer rests on changed before the answer was recorded.
 var errChanged = errors.New("idp: changed meanwhile")
 
-// state is all that an answer rests on.
+// state is all that an answer rests on, as one snapshot of the database has it.
 type state struct {
 	*prepared
+	// session is the visitor's; the zero value if they aren't signed in.
+	session  authn.Session
 	standing app.Standing
-	names    names
 }
 
-// read reads the state. What the same request has read already is not read again: whether it still holds is asked when
-// the answer is recorded.
-func (p *IDP) read(r *http.Request, v *visit, s authn.Session) (state, error) {
-	st := state{prepared: v.read}
-	v.read = nil
+func (st *state) signedIn() bool { return st.session.ID != "" }
+
+// look reads the state; find tells the application.
+func (p *IDP) look(r *http.Request, find func(*store.Tx) (*prepared, error)) (*state, error) {
+	st, token := &state{}, p.cookie.Read(r)
 	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		if st.prepared == nil {
-			if st.prepared, err = p.byID(tx, v.ApplicationID); err != nil {
-				return err
-			}
+		if st.prepared, err = find(tx); err != nil {
+			return err
 		}
-		if st.standing, err = app.StandingFor(tx, v.ApplicationID, s.User); err == nil && st.active() {
-			st.names, err = readNames(tx, st.prepared, v, s)
+		st.session, err = p.authn.SessionIn(tx, token)
+		if problem.Is(err, problem.Unauthenticated) {
+			return nil
+		}
+		if err == nil {
+			st.standing, err = app.StandingFor(tx, st.app.ID, st.session.User)
 		}
 		return err
 	})
@@ -58,19 +61,8 @@ func (p *IDP) again(w http.ResponseWriter, r *http.Request, v *visit) error {
 }
 
 // answer gives a signed-in person what they came for, or says why not.
-func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.Session) error {
-	st, err := p.read(r, v, s)
-	if problem.Is(err, problem.NotFound) {
-		return p.refuse(w, r, &refusal{
-			status: http.StatusNotFound, reason: "unknown_application", outcome: audit.Failure, idpInitiated: v.Decision == nil,
-			Title: "This application doesn't exist any more", Text: "It was deleted while you were signing in.",
-			Next: "Load your applications again.",
-		})
-	}
-	if err != nil {
-		return err
-	}
-	a := st.app
+func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, st *state) error {
+	a, s := st.app, st.session
 	if !st.active() {
 		if v.Decision == nil && a.BookmarkURL != "" && st.standing.Granted() {
 			w.Header().Set("Cache-Control", "no-store")
@@ -106,7 +98,11 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.S
 	if err != nil {
 		return fmt.Errorf("idp: claims for %s: %w", a.ID, err)
 	}
-	if asked, ok := v.asksFor(); ok && !st.names.isAsked(asked, claims.NameID) {
+	known, err := p.names(r.Context(), st, v)
+	if err != nil {
+		return err
+	}
+	if asked, ok := v.asksFor(); ok && !known.isAsked(asked, claims.NameID) {
 		return p.anotherPerson(w, r, v, s, a)
 	}
 	var wish saml.RequestedAuthnContext
@@ -117,7 +113,7 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.S
 	if !ok {
 		return p.decline(w, r, v, s, saml.NoAuthnContext, "The application asks for a way of signing in that was not used.")
 	}
-	name, err := p.name(r.Context(), &st, v, claims.NameID, s.User.ID)
+	name, err := p.name(r.Context(), st, v, claims.NameID, known)
 	if errors.Is(err, errNoName) {
 		return p.decline(w, r, v, s, saml.UnsupportedNameID, "The application asks for a lasting name of a person who has none there yet, and doesn't allow one to be made.")
 	}
@@ -139,11 +135,15 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.S
 	if a.SAML.SendSessionEnd {
 		response.Authn.SessionNotOnOrAfter = s.ExpiresAt
 	}
+	arrived := p.db.Announce()
+	defer arrived()
 	xml, err := saml.AppendResponse(nil, &response, st.signer, a.SAML.Sign())
 	if err != nil {
 		return fmt.Errorf("idp: answer for %s: %w", a.ID, err)
 	}
+	event := p.success(r, v, st, &response)
 	err = p.db.Update(r.Context(), func(tx *store.Tx) error {
+		arrived()
 		if err := p.unchanged(tx, a, s); err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, s authn.S
 		if err := insertSession(tx, response.Authn.SessionIndex, s.ID, a.ID, name, now); err != nil {
 			return err
 		}
-		_, err := audit.Record(tx, now, p.success(r, v, s, st, &response))
+		_, err := audit.Record(tx, now, event)
 		return err
 	})
 	switch {

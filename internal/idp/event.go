@@ -6,13 +6,13 @@ import (
 	"net/http"
 
 	"github.com/latchkey-idp/latchkey/internal/audit"
-	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/store"
 )
 
 // success is the event of a sign-on: who got in where, by which proofs and groups, and what the application was told.
-func (p *IDP) success(r *http.Request, v *visit, s authn.Session, st state, response *saml.Response) audit.Event {
+func (p *IDP) success(r *http.Request, v *visit, st *state, response *saml.Response) audit.Event {
+	s := st.session
 	groups := []string{}
 	for _, g := range st.standing.Via {
 		groups = append(groups, g.Name)

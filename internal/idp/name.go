@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
-	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -38,18 +37,25 @@ func (v *visit) asksFor() (saml.NameID, bool) {
 	return v.Decision.Request.Subject, true
 }
 
-// readNames reads the names that this visit needs, which are none for most.
-func readNames(tx *store.Tx, x *prepared, v *visit, s authn.Session) (n names, err error) {
+// names reads the names that this visit needs, which are none for most.
+func (p *IDP) names(ctx context.Context, st *state, v *visit) (n names, err error) {
 	asked, asks := v.asksFor()
-	if !x.ownNames && (v.format(x) == saml.NameIDPersistent || asks && asked.Format == saml.NameIDPersistent) {
-		if n.pairwise, err = pairwise(tx, x.app.ID, s.User.ID); err != nil {
-			return n, err
+	persistent := !st.ownNames && (v.format(st.prepared) == saml.NameIDPersistent || asks && asked.Format == saml.NameIDPersistent)
+	if !persistent && !asks {
+		return n, nil
+	}
+	err = p.db.View(ctx, func(tx *store.Tx) (err error) {
+		if persistent {
+			if n.pairwise, err = pairwise(tx, st.app.ID, st.session.User.ID); err != nil {
+				return err
+			}
 		}
-	}
-	if asks {
-		n.sent, err = store.All(tx, store.Scalar[string],
-			`SELECT name_id FROM saml_sessions WHERE session_id = $1 AND application_id = $2`, s.ID, string(x.app.ID))
-	}
+		if asks {
+			n.sent, err = store.All(tx, store.Scalar[string],
+				`SELECT name_id FROM saml_sessions WHERE session_id = $1 AND application_id = $2`, st.session.ID, string(st.app.ID))
+		}
+		return err
+	})
 	return n, err
 }
 
@@ -81,7 +87,7 @@ func (p *IDP) makePairwise(ctx context.Context, id app.ID, user directory.UserID
 var errNoName = errors.New("idp: no persistent name yet")
 
 // name makes the NameID of an answer from the mapping's.
-func (p *IDP) name(ctx context.Context, st *state, v *visit, mapped saml.NameID, user directory.UserID) (saml.NameID, error) {
+func (p *IDP) name(ctx context.Context, st *state, v *visit, mapped saml.NameID, known names) (saml.NameID, error) {
 	id := saml.NameID{Value: mapped.Value, Format: v.format(st.prepared)}
 	switch id.Format {
 	case saml.NameIDTransient: // saml-core §8.3.8
@@ -91,17 +97,17 @@ func (p *IDP) name(ctx context.Context, st *state, v *visit, mapped saml.NameID,
 		if st.ownNames {
 			break
 		}
-		if st.names.pairwise == "" {
+		if known.pairwise == "" {
 			// saml-core §3.4.1.1: with a NameIDPolicy that doesn't allow it, no name may be made for this request.
 			if d := v.Decision; d != nil && d.Request.HasNameIDPolicy && !d.Request.NameIDPolicy.AllowCreate {
 				return id, errNoName
 			}
 			var err error
-			if st.names.pairwise, err = p.makePairwise(ctx, st.app.ID, user); err != nil {
+			if known.pairwise, err = p.makePairwise(ctx, st.app.ID, st.session.User.ID); err != nil {
 				return id, err
 			}
 		}
-		id.Value = st.names.pairwise
+		id.Value = known.pairwise
 	}
 	return id, nil
 }

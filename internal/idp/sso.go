@@ -41,7 +41,7 @@ type visit struct {
 
 	flow    string    // the token, once there is a flow
 	started time.Time // when the flow began
-	read    *prepared // the application as this request has read it, if it has
+	seen    *state    // what this request has read already, until it is used
 	giveUp  bool      // the person has no wish to sign in as somebody else
 	tries   int
 }
@@ -102,12 +102,8 @@ func resumeAt(flow string) string { return ResumePath + "?flow=" + url.QueryEsca
 
 // accept finds the application, reads the request and checks it. If it returns no visit and no error, it has answered.
 func (p *IDP) accept(w http.ResponseWriter, r *http.Request, read func() (saml.Incoming, error)) (*visit, error) {
-	var x *prepared
 	slug := r.PathValue("slug")
-	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		x, err = p.bySlug(tx, slug)
-		return err
-	})
+	st, err := p.look(r, func(tx *store.Tx) (*prepared, error) { return p.bySlug(tx, slug) })
 	if problem.Is(err, problem.NotFound) {
 		return nil, p.refuse(w, r, &refusal{
 			status: http.StatusNotFound, reason: "unknown_application", outcome: audit.Failure,
@@ -119,16 +115,16 @@ func (p *IDP) accept(w http.ResponseWriter, r *http.Request, read func() (saml.I
 	if err != nil {
 		return nil, err
 	}
-	a := x.app
-	if !x.active() {
+	a := st.app
+	if !st.active() {
 		return nil, p.refuse(w, r, notReady(a))
 	}
 	in, err := read()
 	var d saml.Decision
 	if err == nil {
-		d, err = saml.Check(in, x.sp, p.self(a), p.now())
+		d, err = saml.Check(in, st.sp, p.self(a), p.now())
 	}
-	v := &visit{ReturnTo: ResumePath, Application: a.Label, ApplicationID: a.ID, Decision: &d, Binding: in.Binding(), read: x}
+	v := &visit{ReturnTo: ResumePath, Application: a.Label, ApplicationID: a.ID, Decision: &d, Binding: in.Binding(), seen: st}
 	if e, ok := errors.AsType[*saml.Error](err); ok {
 		if !e.Sendable() {
 			return nil, p.refuse(w, r, badRequest(a, e))
@@ -151,11 +147,8 @@ func (p *IDP) launch(w http.ResponseWriter, r *http.Request) error {
 	if noHead(w, r) {
 		return nil
 	}
-	var x *prepared
-	err := p.db.View(r.Context(), func(tx *store.Tx) (err error) {
-		x, err = p.byID(tx, app.ID(r.PathValue("application")))
-		return err
-	})
+	id := app.ID(r.PathValue("application"))
+	st, err := p.look(r, func(tx *store.Tx) (*prepared, error) { return p.byID(tx, id) })
 	if problem.Is(err, problem.NotFound) {
 		return p.refuse(w, r, &refusal{
 			status: http.StatusNotFound, reason: "unknown_application", outcome: audit.Failure, idpInitiated: true,
@@ -167,12 +160,12 @@ func (p *IDP) launch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v := &visit{ReturnTo: ResumePath, Application: x.app.Label, ApplicationID: x.app.ID, read: x}
+	v := &visit{ReturnTo: ResumePath, Application: st.app.Label, ApplicationID: st.app.ID, seen: st}
 	if query := r.URL.Query(); query.Has("RelayState") {
 		state := query.Get("RelayState")
 		if err := checkRelayState(state); err != nil {
 			return p.refuse(w, r, &refusal{
-				application: x.app, status: http.StatusBadRequest, reason: "relay_state", outcome: audit.Failure, idpInitiated: true,
+				application: st.app, status: http.StatusBadRequest, reason: "relay_state", outcome: audit.Failure, idpInitiated: true,
 				Title: "This link can't be followed", Text: problem.Public(err),
 				Next: "Open the application from your portal instead.",
 			})
@@ -250,18 +243,32 @@ func (p *IDP) notStarted(w http.ResponseWriter, r *http.Request, v *visit, err e
 
 // dispatch decides what comes next: sign in first, or the answer.
 func (p *IDP) dispatch(w http.ResponseWriter, r *http.Request, v *visit) error {
-	s, err := p.authn.Session(r.Context(), p.cookie.Read(r))
+	st := v.seen
+	v.seen = nil
+	if st == nil {
+		var err error
+		st, err = p.look(r, func(tx *store.Tx) (*prepared, error) { return p.byID(tx, v.ApplicationID) })
+		if problem.Is(err, problem.NotFound) {
+			return p.refuse(w, r, &refusal{
+				status: http.StatusNotFound, reason: "unknown_application", outcome: audit.Failure, idpInitiated: v.Decision == nil,
+				Title: "This application doesn't exist any more", Text: "It was deleted while you were signing in.",
+				Next: "Load your applications again.",
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s := st.session
 	again := v.flow != "" && !s.AuthenticatedAt.Before(v.started) // the person signed in since they set out
 	switch {
-	case problem.Is(err, problem.Unauthenticated):
-	case err != nil:
-		return err
+	case !st.signedIn():
 	case v.force() && !again:
 		// A session isn't enough: the service provider wants a proof given after it asked.
 	case !p.proves(v, p.achieved(s)) && !again:
 		// Nor is it if another proof is asked for that signing in anew may give.
 	default:
-		return p.answer(w, r, v, s)
+		return p.answer(w, r, v, st)
 	}
 	if !p.proves(v, p.reachable()) {
 		return p.decline(w, r, v, s, saml.NoAuthnContext, "The application asks for a way of signing in that is not available here.")
