@@ -51,8 +51,8 @@ type Incoming struct {
 	failure *Error // why there is no message
 }
 
-// Issuer is the entityID that the message claims, never empty for a message that was read. Nothing is verified: use it
-// only to find the service provider for Check.
+// Issuer is the entityID that the message claims, never empty for a message that was read by ReadRedirect, ReadPost and
+// their like. Nothing is verified: use it only to find the service provider for Check.
 func (in Incoming) Issuer() string { return in.issuer }
 
 // Binding is the binding by which the message came.
@@ -98,10 +98,16 @@ var (
 		absent:  "This address is for applications that sign people out, and no sign-out message came with the visit. Sign out in the application itself, or in your portal.",
 		again:   "Sign out again; if it happens again, close the browser and tell your administrator.",
 	}
+	pastedWords = words{
+		message: "message",
+		absent:  "There is no SAML message in this. Paste the URL, the value of SAMLRequest or SAMLResponse, or the XML.",
+		again:   "Compare what you pasted with what the browser sent.",
+	}
 	signOnDoor = door{kinds: []string{kindAuthnRequest}, words: signOnWords}
 	logoutDoor = door{kinds: []string{kindLogoutRequest, kindLogoutResponse}, words: logoutWords}
-	// anyDoor is that of ReadPasted.
-	anyDoor = door{kinds: []string{kindAuthnRequest, kindLogoutRequest, kindLogoutResponse, kindResponse}, words: signOnWords}
+	// anyDoor and responseDoor are those of ReadPasted and ExplainResponse.
+	anyDoor      = door{kinds: []string{kindAuthnRequest, kindLogoutRequest, kindLogoutResponse, kindResponse}, words: pastedWords}
+	responseDoor = door{kinds: []string{kindResponse}, words: pastedWords}
 )
 
 // Kinds of messages, by the local names of their root elements in the protocol namespace.
@@ -163,7 +169,7 @@ func (d door) fail(in *Incoming, err error) (Incoming, error) {
 	if e.Text == "" {
 		e.Text = d.words.unreadable(e.Reason)
 	}
-	return Incoming{binding: in.binding, xml: in.xml, failure: e}, e
+	return Incoming{binding: in.binding, xml: in.xml, pasted: in.pasted, failure: e}, e
 }
 
 func (w words) unreadable(reason Reason) string {
@@ -254,13 +260,17 @@ func (d door) finish(in *Incoming, f form) error {
 	if err != nil {
 		return err
 	}
+	if in.parameter == "" { // pasted without it
+		in.parameter = parameterOf(root.Local)
+	}
 	if root.Space != NSProtocol || !slices.Contains(d.kinds, root.Local) || parameterOf(root.Local) != in.parameter {
 		return &Error{
 			Reason: UnexpectedMessage, Err: fmt.Errorf("%s holds a %s", in.parameter, root.Local),
 			Text: "The application sent a SAML message that does not belong at this address. " + d.words.again,
 		}
 	}
-	if in.issuer, err = readIssuer(root); err != nil {
+	// An answer may leave it to the assertion to tell the issuer (saml-profiles §4.1.4.2).
+	if in.issuer, err = readIssuer(root); err != nil && root.Local != kindResponse {
 		return err
 	}
 	in.root = root

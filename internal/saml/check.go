@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 )
 
@@ -81,6 +80,11 @@ type Decision struct {
 	// NameIDFormat is the format to answer with: the one asked for if we serve it, else the SP's default.
 	NameIDFormat string
 
+	// MayCreate is whether a persistent name may be made for a person who has none with this SP. If it is false and there
+	// is none, the answer is Refuse(UnsupportedNameID, …) (saml-core §3.4.1.1). An SP that does not ask for a persistent
+	// name, but is registered to get one, has not forbidden it.
+	MayCreate bool
+
 	// Signed is true if a signature by one of the SP's keys covers Request.
 	Signed bool
 }
@@ -91,107 +95,256 @@ type Decision struct {
 //
 // Sources: saml-core §3.4.1, saml-bindings §3.4.5.2 and §3.5.5.2, saml-profiles §4.1.4.1.
 func Check(in Incoming, sp ServiceProvider, idp IdentityProvider, now time.Time) (Decision, error) {
-	if in.root == nil {
-		return Decision{}, malformed(errors.New("no message"))
+	if e := begin(in); e != nil {
+		return Decision{}, e
 	}
-	if in.issuer != sp.EntityID {
-		return Decision{}, unknownIssuer(in.issuer)
+	j := judgement{in: in, root: in.root, sp: sp, idp: idp, now: now, words: signOnWords}
+	if e := j.judge(authnRequestRules); e != nil {
+		return Decision{}, e
 	}
-	root, signed, err := in.authenticate(sp)
-	if err != nil {
-		return Decision{}, err
-	}
-	// From here on only root is read: for a signed message it is what the signature covers.
-	req, err := readAuthnRequest(root)
-	if err != nil {
-		return Decision{}, malformed(err)
-	}
-	if req.Issuer != sp.EntityID {
-		return Decision{}, unknownIssuer(req.Issuer)
-	}
-	if err := checkDelivery(req, idp, signed, now); err != nil {
-		return Decision{}, err
-	}
-	acs, err := sp.chooseACS(req)
-	if err != nil {
-		return Decision{}, err
-	}
-	// From here on issuer and address are known ones, and the SP may be told what is wrong.
-	d := Decision{
-		Request: req, Signed: signed,
-		Reply: Reply{ACS: acs, InResponseTo: req.ID, RelayState: in.relayState},
-	}
-	if reason, text := d.checkWishes(root, sp, idp); reason != "" {
-		return Decision{}, d.Refuse(reason, text)
-	}
-	return d, nil
+	return j.decision(), nil
 }
 
-// authenticate verifies the message's signature if there is one that we can verify, and returns the element to read.
-func (in Incoming) authenticate(sp ServiceProvider) (root *xmldsig.Element, signed bool, err error) {
-	enveloped := xmldsig.HasSignature(in.root)
-	if in.binding == BindingHTTPRedirect && enveloped {
-		// §3.4.4.1: such a signature must be removed; passing over it would let a sender believe that it counted.
-		return nil, false, malformed(errors.New("XML signature within a message of the Redirect binding"))
+// decision is what Check returns once all rules are kept.
+func (j *judgement) decision() Decision {
+	req := j.request
+	req.ID, req.IssueInstant, req.Destination, req.Issuer = j.id, j.issueInstant, j.destination, j.issuer
+	return Decision{
+		Request: req, Signed: j.signed, NameIDFormat: j.format,
+		MayCreate: j.format != NameIDPersistent || req.NameIDPolicy.AllowCreate || req.NameIDPolicy.Format != NameIDPersistent,
+		Reply:     Reply{ACS: j.acs, InResponseTo: j.id, RelayState: j.in.relayState},
+	}
+}
+
+// authnRequestRules are those of an AuthnRequest, in the order in which they are applied. What stands before "acs" ends
+// at a page when it is broken; what stands behind it is told to the service provider.
+var authnRequestRules = []rule{
+	ruleMessage(kindAuthnRequest, "saml-profiles §4.1.3.3"),
+	ruleIssuer("saml-profiles §4.1.4.1"),
+	ruleSignatureForm,
+	ruleSignature("saml-profiles §4.1.3.3, saml-core §5.4, saml-bindings §3.4.4.1",
+		"A request whose service provider signs its requests carries a signature, and one that is there must hold: by one of the service provider's keys, over the whole message.",
+		func(j *judgement) bool { return j.sp.RequireSignedRequests }),
+	ruleContent("saml-core §3.4.1", []child{
+		{space: NSAssertion, local: "Issuer"},
+		{space: nsSignature, local: "Signature"},
+		{space: NSProtocol, local: "Extensions"},
+		{space: NSAssertion, local: "Subject"},
+		{space: NSProtocol, local: "NameIDPolicy"},
+		{space: NSAssertion, local: "Conditions"},
+		{space: NSProtocol, local: "RequestedAuthnContext"},
+		{space: NSProtocol, local: "Scoping"},
+	}, nil),
+	ruleSignedIssuer,
+	ruleID,
+	ruleIssueInstant,
+	{
+		name: "values", source: "saml-core §3.4.1", needs: "content",
+		text: "All attributes and elements of the request have values of their types.",
+		check: func(j *judgement) *Error {
+			if err := j.request.read(j.root); err != nil {
+				return malformed(err)
+			}
+			return nil
+		},
+		found: always(Pass, "All values can be read."),
+	},
+	ruleDestination("saml-bindings §3.4.5.2, §3.5.5.2", func(j *judgement) []string { return j.idp.Endpoints }),
+	ruleClock,
+	ruleFresh,
+	{
+		name: "acs", source: "saml-profiles §4.1.4.1, saml-core §3.4.1", needs: "values",
+		text: "The answer goes to an assertion consumer service that is registered for the service provider: the one named by URL or by index, else the default one.",
+		check: func(j *judgement) (e *Error) {
+			j.acs, e = j.sp.chooseACS(j.request)
+			return e
+		},
+		found: foundACS,
+	},
+	ruleVersion,
+	{
+		name: "response_binding", source: "saml-core §3.4.1, saml-profiles §4.1.2", needs: "values",
+		text: "The answer is asked for by a binding that can carry it, HTTP-POST or HTTP-Artifact.",
+		check: func(j *judgement) *Error {
+			if b := j.request.ProtocolBinding; b != "" && b != BindingHTTPPost {
+				return &Error{
+					Reason: UnsupportedBinding, Err: fmt.Errorf("ProtocolBinding %q", b),
+					Text: "The application asks for the answer by a SAML binding that is not supported; only HTTP-POST is.",
+				}
+			}
+			return nil
+		},
+		found: func(j *judgement, e *Error) (Verdict, string) {
+			if e != nil {
+				return Fail, "The answer is asked for by " + quoted(j.request.ProtocolBinding) + "; only HTTP-POST is supported."
+			}
+			return Pass, "The answer goes by HTTP-POST."
+		},
+	},
+	{
+		name: "name_id_format", source: "saml-core §3.4.1.1", needs: "values",
+		text: "The subject's name has the format that NameIDPolicy asks for, or the answer is the status InvalidNameIDPolicy.",
+		check: func(j *judgement) *Error {
+			formats := j.sp.nameIDFormats()
+			j.format = formats[0]
+			wish := j.request.NameIDPolicy.Format
+			if wish == "" || wish == NameIDUnspecified {
+				return nil
+			}
+			if wish == NameIDEncrypted || !slices.Contains(formats, wish) {
+				return &Error{
+					Reason: UnsupportedNameID, Err: fmt.Errorf("NameIDPolicy has the format %q", wish),
+					Text: "The application asks for a kind of name (NameID format) that is not set up for it. Ask your administrator to compare the NameID format on both sides.",
+				}
+			}
+			j.format = wish
+			return nil
+		},
+		found: func(j *judgement, e *Error) (Verdict, string) {
+			wish := j.request.NameIDPolicy.Format
+			switch {
+			case e != nil:
+				return Fail, fmt.Sprintf("The application asks for the NameID format %s; set up for it: %s.", quoted(wish), list(j.sp.nameIDFormats()))
+			case wish == "" || wish == NameIDUnspecified:
+				return Pass, "The application leaves the NameID format to us: " + quoted(j.format) + "."
+			}
+			return Pass, "The application asks for " + quoted(wish) + "."
+		},
+	},
+	{
+		name: "name_id_qualifier", source: "saml-core §3.4.1.1", needs: "values",
+		text: "A name is asked for in the service provider's own name space, or in that of an affiliation to which it belongs.",
+		check: func(j *judgement) *Error {
+			if q := j.request.NameIDPolicy.SPNameQualifier; q != "" && q != j.sp.EntityID {
+				return &Error{
+					Reason: UnsupportedNameID, Err: fmt.Errorf("SPNameQualifier %q is not the service provider's entity ID", q),
+					Text: "The application asks for a name in another application's name space.",
+				}
+			}
+			return nil
+		},
+		found: always(Pass, "The name is asked for in the application's own name space."),
+	},
+	{
+		name: "allow_create", source: "saml-core §3.4.1.1", needs: "values",
+		text: "A persistent name that does not exist yet is made only if AllowCreate says so.",
+		found: func(j *judgement, _ *Error) (Verdict, string) {
+			switch {
+			case j.format != NameIDPersistent:
+				return Skip, "Nothing lasting is made for names of this format."
+			case j.request.NameIDPolicy.AllowCreate:
+				return Pass, "A persistent name may be made at the first use."
+			case j.request.NameIDPolicy.Format != NameIDPersistent:
+				return Pass, "The application does not ask for a persistent name; that the format is set up here is the permission to make one."
+			}
+			return Warn, "AllowCreate is not true: persons who never used the application before are refused (InvalidNameIDPolicy)."
+		},
+	},
+	{
+		name: "subject", source: "saml-core §3.4.1", needs: "values",
+		text: "A Subject names the person that the answer must be about.",
+		check: func(j *judgement) *Error {
+			if j.request.HasSubject && j.request.Subject.Value == "" {
+				return &Error{
+					Reason: UnsupportedSubject, Err: errors.New("the Subject has no NameID that can be read"),
+					Text: "The application asks for a person in a way that is not supported.",
+				}
+			}
+			return nil
+		},
+		found: func(j *judgement, e *Error) (Verdict, string) {
+			switch {
+			case e != nil:
+				return Fail, ""
+			case !j.request.HasSubject:
+				return Skip, "No person is named."
+			}
+			return Pass, "The answer must be about " + Mask(j.request.Subject.Value) + "."
+		},
+	},
+	{
+		name: "authn_context", source: "saml-core §3.3.2.2.1", needs: "values",
+		text: "The person is authenticated in a way that RequestedAuthnContext asks for, or the answer is the status NoAuthnContext.",
+		check: func(j *judgement) *Error {
+			reach := j.idp.AuthnContexts
+			if len(reach) == 0 {
+				return nil
+			}
+			if _, ok := j.request.RequestedAuthnContext.Choose(reach, reach...); !ok {
+				return &Error{
+					Reason: NoAuthnContext, Err: fmt.Errorf("%s of %q is out of reach", j.request.RequestedAuthnContext.Comparison, j.request.RequestedAuthnContext.Classes),
+					Text: "The application asks for a way of signing in that is not available here.",
+				}
+			}
+			return nil
+		},
+		found: func(j *judgement, e *Error) (Verdict, string) {
+			wish := j.request.RequestedAuthnContext
+			switch {
+			case e != nil:
+				return Fail, fmt.Sprintf("The application asks for %s (%s); within reach are %s.", list(wish.Classes), wish.Comparison, list(j.idp.AuthnContexts))
+			case len(wish.Classes) == 0:
+				return Skip, "The application leaves it to us."
+			}
+			return Pass, fmt.Sprintf("The application asks for %s (%s), which is within reach.", list(wish.Classes), wish.Comparison)
+		},
+	},
+	{
+		name: "passed_over", source: "saml-core §3.4.1, §3.4.1.2, §3.4.1.4", needs: "values",
+		text: "Conditions, Scoping, Extensions and AttributeConsumingServiceIndex are wishes that the identity provider may leave without effect.",
+		found: func(j *judgement, _ *Error) (Verdict, string) {
+			var there []string
+			for _, e := range j.root.Elements() {
+				if e.Is(NSAssertion, "Conditions") || e.Is(NSProtocol, "Scoping") || e.Is(NSProtocol, "Extensions") {
+					there = append(there, e.Local)
+				}
+			}
+			if j.request.HasAttributeIndex {
+				there = append(there, "AttributeConsumingServiceIndex")
+			}
+			if len(there) == 0 {
+				return Skip, "There are none."
+			}
+			return Warn, "These have no effect here: " + strings.Join(there, ", ") + "."
+		},
+	},
+	ruleRelayState,
+}
+
+func foundACS(j *judgement, e *Error) (Verdict, string) {
+	var registered []string
+	for _, acs := range j.sp.ACS {
+		if acs.takesPost() {
+			registered = append(registered, acs.URL)
+		}
+	}
+	r := &j.request
+	var asked string
+	switch {
+	case r.ACSURL != "" && r.HasACSIndex:
+		asked = fmt.Sprintf("The request names %s and index %d", quoted(r.ACSURL), r.ACSIndex)
+	case r.ACSURL != "":
+		asked = "The request names " + quoted(r.ACSURL)
+	case r.HasACSIndex:
+		asked = fmt.Sprintf("The request names index %d", r.ACSIndex)
+	default:
+		asked = "The request names none"
 	}
 	switch {
-	case !enveloped && !in.hasSig:
-		if sp.RequireSignedRequests {
-			return nil, false, &Error{
-				Reason: SignatureMissing,
-				Text:   "The application must sign its sign-in requests, and this one is not signed. Tell your administrator.",
-			}
-		}
-		return in.root, false, nil
-	case len(sp.Keys) == 0 && sp.RequireSignedRequests:
-		return nil, false, &Error{
-			Reason: SignatureInvalid, Err: errors.New("no key is registered for the service provider"),
-			Text: "The application's signature can't be checked, because no certificate of the application is registered here. Tell your administrator.",
-		}
-	case len(sp.Keys) == 0:
-		return in.root, false, nil
-	case in.hasSig:
-		if err := xmldsig.VerifyDetached(in.sigAlg, in.octets, in.signature, sp.Keys); err != nil {
-			return nil, false, badSignature(err)
-		}
-		return in.root, true, nil
-	default:
-		v, err := xmldsig.Verify(in.root, sp.Keys, messageLimits)
-		if err != nil {
-			return nil, false, badSignature(err)
-		}
-		return v.Root(), true, nil
+	case e != nil:
+		return Fail, asked + "; registered for HTTP-POST: " + list(registered) + "."
+	case r.ACSURL != "" && r.HasACSIndex:
+		return Warn, asked + ", which exclude one another by the standard. Both mean the same registered address, so it is taken."
 	}
+	return Pass, asked + "; the answer goes to " + quoted(j.acs.URL) + "."
 }
 
-// checkDelivery checks that the request is meant for us and fresh.
-func checkDelivery(req AuthnRequest, idp IdentityProvider, signed bool, now time.Time) error {
-	if req.Destination == "" && signed || req.Destination != "" && !slices.Contains(idp.Endpoints, req.Destination) {
-		return &Error{
-			Reason: WrongDestination, Err: fmt.Errorf("Destination %q", req.Destination),
-			Text: "The sign-in request was meant for another address. Ask your administrator to compare the sign-on URL in the application with the one shown here.",
-		}
+// nameIDFormats are the formats that we serve, the default one first.
+func (sp *ServiceProvider) nameIDFormats() []string {
+	if len(sp.NameIDFormats) == 0 {
+		return []string{NameIDUnspecified, NameIDEmailAddress}
 	}
-	skew, maxAge := idp.Skew, idp.MaxAge
-	if skew == 0 {
-		skew = DefaultSkew
-	}
-	if maxAge == 0 {
-		maxAge = DefaultMaxAge
-	}
-	if req.IssueInstant.After(now.Add(skew)) {
-		return &Error{
-			Reason: FromTheFuture, Err: fmt.Errorf("IssueInstant %s, now %s", req.IssueInstant.Format(time.RFC3339), now.UTC().Format(time.RFC3339)),
-			Text: "The clocks of the application and of this service differ too much. Tell your administrator.",
-		}
-	}
-	if req.IssueInstant.Before(now.Add(-maxAge - skew)) {
-		return &Error{
-			Reason: Stale, Err: fmt.Errorf("IssueInstant %s, now %s", req.IssueInstant.Format(time.RFC3339), now.UTC().Format(time.RFC3339)),
-			Text: "This sign-in request is too old. Open the application again to get a new one.",
-		}
-	}
-	return nil
+	return sp.NameIDFormats
 }
 
 // DefaultACS returns the endpoint for IdP-initiated sign-on and for requests that name none; false if there is none.
@@ -217,7 +370,7 @@ func (e Endpoint) takesPost() bool {
 
 // chooseACS picks the registered endpoint that the request means. URL and index exclude one another by the standard; if
 // both come they must mean the same endpoint.
-func (sp ServiceProvider) chooseACS(req AuthnRequest) (Endpoint, error) {
+func (sp *ServiceProvider) chooseACS(req AuthnRequest) (Endpoint, *Error) {
 	acs, found := sp.DefaultACS()
 	if !found {
 		return Endpoint{}, &Error{
@@ -284,40 +437,6 @@ func loopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// checkWishes checks what the SP asks about the answer. It also settles NameIDFormat.
-func (d *Decision) checkWishes(root *xmldsig.Element, sp ServiceProvider, idp IdentityProvider) (Reason, string) {
-	req := d.Request
-	if version, _ := root.Attr("Version"); version != "2.0" {
-		return UnsupportedVersion, "The application speaks another version of SAML than 2.0."
-	}
-	if req.ProtocolBinding != "" && req.ProtocolBinding != BindingHTTPPost {
-		return UnsupportedBinding, "The application asks for the answer by a SAML binding that is not supported; only HTTP-POST is."
-	}
-	formats := sp.NameIDFormats
-	if len(formats) == 0 {
-		formats = []string{NameIDUnspecified, NameIDEmailAddress}
-	}
-	d.NameIDFormat = formats[0]
-	if wish := req.NameIDPolicy.Format; wish != "" && wish != NameIDUnspecified {
-		if wish == NameIDEncrypted || !slices.Contains(formats, wish) {
-			return UnsupportedNameID, "The application asks for a kind of name (NameID format) that is not set up for it. Ask your administrator to compare the NameID format on both sides."
-		}
-		d.NameIDFormat = wish
-	}
-	if q := req.NameIDPolicy.SPNameQualifier; q != "" && q != sp.EntityID {
-		return UnsupportedNameID, "The application asks for a name in another application's name space."
-	}
-	if req.HasSubject && req.Subject.Value == "" {
-		return UnsupportedSubject, "The application asks for a person in a way that is not supported."
-	}
-	if len(idp.AuthnContexts) > 0 {
-		if _, ok := req.RequestedAuthnContext.Choose(idp.AuthnContexts, idp.AuthnContexts...); !ok {
-			return NoAuthnContext, "The application asks for a way of signing in that is not available here."
-		}
-	}
-	return "", ""
-}
-
 // Refuse makes the error for a good request that can't be granted, with the status that the standard has for the
 // reason; text is for the person, if a page is shown. It is always Sendable.
 func (d Decision) Refuse(reason Reason, text string) *Error {
@@ -353,12 +472,5 @@ func unknownIssuer(issuer string) *Error {
 	return &Error{
 		Reason: UnknownIssuer, Err: fmt.Errorf("issuer %q", issuer),
 		Text: "The application that sent you here is not known under this name. Ask your administrator to compare the service provider's entity ID.",
-	}
-}
-
-func badSignature(err error) *Error {
-	return &Error{
-		Reason: SignatureInvalid, Err: err,
-		Text: "The signature of the sign-in request is not valid. Ask your administrator to compare the application's certificate.",
 	}
 }

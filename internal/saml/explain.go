@@ -1,6 +1,9 @@
 package saml
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Verdict is how a check went.
 type Verdict string
@@ -8,50 +11,56 @@ type Verdict string
 // Verdicts.
 const (
 	Pass Verdict = "pass"
-	Fail Verdict = "fail" // the message is refused for this, or another party should refuse it
+	Fail Verdict = "fail" // the message is refused for this; an answer should be refused for it by the service provider
 	Warn Verdict = "warn" // it is taken, but an administrator may want to know
-	Skip Verdict = "skip" // not looked at: nothing to look at, or an earlier failure left nothing
+	Skip Verdict = "skip" // not looked at: there is nothing to look at, or an earlier failure left nothing
 )
 
 // Finding is one check of a message and what came of it.
 type Finding struct {
 	Check   string  `json:"check"` // stable name
 	Verdict Verdict `json:"verdict"`
-	Text    string  `json:"text"`   // what was found, for an administrator
+	Text    string  `json:"text"`   // what was found, for an administrator; persons are masked (see Mask)
 	Rule    string  `json:"rule"`   // what the standard demands, in our words
 	Source  string  `json:"source"` // where it does, such as "saml-bindings §3.4.4.1"
 }
 
-// Explain runs all checks of a message without stopping at the first that fails.
+// Explain runs all checks of a message, without stopping at the first that fails: of an AuthnRequest those of Check, of a
+// logout message those of CheckLogoutRequest and CheckLogoutResponse, of an answer those of ExplainResponse. One that
+// fails is one for which the message is refused, and the first that fails is what the person or the service provider was
+// told. What a signature that does not hold covers is read all the same: nothing here is a decision.
+//
+// A message that could not be read (what comes beside an error of ReadRedirect and its like) has one finding: why.
 func Explain(in Incoming, sp ServiceProvider, idp IdentityProvider, now time.Time) []Finding {
-	return nil
+	unreadable := func(e *Error) []Finding {
+		return []Finding{{
+			Check: "message", Verdict: Fail, Text: sentence(e), Source: "saml-bindings §3.4.4, §3.5.4",
+			Rule: "One SAML message comes by one of the bindings, and is XML that every reader understands in the same way, within limits.",
+		}}
+	}
+	switch {
+	case in.failure != nil:
+		return unreadable(in.failure)
+	case in.root == nil:
+		return unreadable(malformed(errors.New("there is no message")))
+	}
+	j := judgement{in: in, root: in.root, sp: sp, idp: idp, now: now, words: logoutWords}
+	switch in.root.Local {
+	case kindLogoutRequest:
+		return j.explain(logoutRequestRules)
+	case kindLogoutResponse:
+		return j.explain(logoutResponseRules)
+	case kindResponse:
+		return j.explain(responseRules)
+	}
+	j.words = signOnWords
+	return j.explain(authnRequestRules)
 }
 
-// ExplainResponse is Explain for an answer to a service provider, ours or one pasted from a browser.
+// ExplainResponse is Explain for the XML of an answer to a service provider, ours or one that somebody pasted: whether the
+// service provider should take it at this time. idp tells our entity ID and certificates.
 func ExplainResponse(xml []byte, sp ServiceProvider, idp IdentityProvider, now time.Time) []Finding {
-	return nil
-}
-
-// ReadPasted reads what an administrator pasted: the URL or query of a redirect, the body of a form, base64, or XML, of
-// any message. What it returns can be explained but never answered: Check refuses it.
-func ReadPasted(s string) (Incoming, error) {
-	return Incoming{}, malformed(nil)
-}
-
-// PreviewResponse writes the response that AppendResponse would, without any signature: for people to look at.
-func PreviewResponse(r *Response) ([]byte, error) {
-	return nil, nil
-}
-
-// Redact returns a message as indented text for people to read, without what is secret in it.
-func Redact(xml []byte) string { return "" }
-
-// CheckLogoutRequest decides about a request to end a session.
-func CheckLogoutRequest(in Incoming, sp ServiceProvider, idp IdentityProvider, now time.Time) (LogoutDecision, error) {
-	return LogoutDecision{}, malformed(nil)
-}
-
-// CheckLogoutResponse decides about an answer to a request of ours to end a session.
-func CheckLogoutResponse(in Incoming, sp ServiceProvider, idp IdentityProvider, now time.Time) (LogoutResponse, error) {
-	return LogoutResponse{}, malformed(nil)
+	in := Incoming{binding: BindingHTTPPost, parameter: ParameterResponse, xml: xml, pasted: true}
+	in, _ = responseDoor.fail(&in, responseDoor.finish(&in, form{})) // the error is in the message
+	return Explain(in, sp, idp, now)
 }

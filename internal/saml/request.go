@@ -139,55 +139,31 @@ func (r RequestedAuthnContext) Choose(order []string, achieved ...string) (strin
 	return "", false
 }
 
-// readAuthnRequest reads the element, which is a verified one if the request is signed. The order of the children is not
-// enforced, but each may come once only and foreign ones are refused (saml-core §3.4.1 has no place for them).
-func readAuthnRequest(root *xmldsig.Element) (AuthnRequest, error) {
-	var r AuthnRequest
+// read reads what only an AuthnRequest has from the element, which is a verified one if the request is signed.
+func (r *AuthnRequest) read(root *xmldsig.Element) error {
 	var err error
-	for _, child := range root.Elements() {
-		switch {
-		case child.Is(NSAssertion, "Issuer"), child.Is(nsSignature, "Signature"), child.Is(NSProtocol, "Extensions"),
-			child.Is(NSAssertion, "Subject"), child.Is(NSProtocol, "NameIDPolicy"), child.Is(NSAssertion, "Conditions"),
-			child.Is(NSProtocol, "RequestedAuthnContext"), child.Is(NSProtocol, "Scoping"):
-		default:
-			return r, fmt.Errorf("unexpected element %s", child.Local)
-		}
-	}
-	if r.Issuer, err = readIssuer(root); err != nil {
-		return r, err
-	}
-	if r.ID, err = readID(root); err != nil {
-		return r, err
-	}
-	if r.IssueInstant, err = readTime(root, "IssueInstant"); err != nil {
-		return r, err
-	}
-	if r.IssueInstant.IsZero() {
-		return r, errors.New("no IssueInstant")
-	}
-	r.Destination, _ = root.Attr("Destination")
 	r.ACSURL, _ = root.Attr("AssertionConsumerServiceURL")
 	r.ProtocolBinding, _ = root.Attr("ProtocolBinding")
 	r.ProviderName, _ = root.Attr("ProviderName")
 	if r.ACSIndex, r.HasACSIndex, err = readIndex(root, "AssertionConsumerServiceIndex"); err != nil {
-		return r, err
+		return err
 	}
 	if r.AttributeIndex, r.HasAttributeIndex, err = readIndex(root, "AttributeConsumingServiceIndex"); err != nil {
-		return r, err
+		return err
 	}
 	if r.ForceAuthn, err = readBool(root, "ForceAuthn"); err != nil {
-		return r, err
+		return err
 	}
 	if r.IsPassive, err = readBool(root, "IsPassive"); err != nil {
-		return r, err
+		return err
 	}
 	if err := r.readNameIDPolicy(root); err != nil {
-		return r, err
+		return err
 	}
 	if err := r.readSubject(root); err != nil {
-		return r, err
+		return err
 	}
-	return r, r.readAuthnContext(root)
+	return r.readAuthnContext(root)
 }
 
 func (r *AuthnRequest) readNameIDPolicy(root *xmldsig.Element) error {
@@ -214,11 +190,16 @@ func (r *AuthnRequest) readSubject(root *xmldsig.Element) error {
 	if err != nil || !found {
 		return err
 	}
-	r.Subject.Format, _ = id.Attr("Format")
-	r.Subject.NameQualifier, _ = id.Attr("NameQualifier")
-	r.Subject.SPNameQualifier, _ = id.Attr("SPNameQualifier")
-	r.Subject.Value, err = trimmedText(id)
+	r.Subject, err = readNameID(id)
 	return err
+}
+
+func readNameID(e *xmldsig.Element) (n NameID, err error) {
+	n.Format, _ = e.Attr("Format")
+	n.NameQualifier, _ = e.Attr("NameQualifier")
+	n.SPNameQualifier, _ = e.Attr("SPNameQualifier")
+	n.Value, err = trimmedText(e)
+	return n, err
 }
 
 func (r *AuthnRequest) readAuthnContext(root *xmldsig.Element) error {
@@ -277,9 +258,12 @@ func readIssuer(root *xmldsig.Element) (string, error) {
 	return issuer, nil
 }
 
+// maxID is the longest ID that is taken, in bytes.
+const maxID = 256
+
 func readID(root *xmldsig.Element) (string, error) {
 	id, _ := root.Attr("ID")
-	if !xmldsig.IsNCName(id) || len(id) > 256 {
+	if !xmldsig.IsNCName(id) || len(id) > maxID {
 		return "", errors.New("ID is missing, too long or no XML identifier")
 	}
 	return id, nil

@@ -84,22 +84,31 @@ func AppendResponse(dst []byte, r *Response, k *xmldsig.Signer, what Sign) ([]by
 	}
 	const typical = 4 << 10
 	w := writer{b: slices.Grow(dst, typical+2*k.Len(r.ID))}
-	start := len(w.b)
-	w.responseStart(r.ID, r.IssueInstant, r.Issuer, r.Destination, r.InResponseTo)
-	gap := len(w.b)
-	if what != SignAssertion {
-		gap = w.gap(k, r.ID)
-	}
-	w.raw(`<samlp:Status><samlp:StatusCode Value="` + StatusSuccess + `"></samlp:StatusCode></samlp:Status>`)
-	w.payload(r, k, what)
-	w.raw(`</samlp:Response>`)
-	if what != SignAssertion {
-		w.sign(k, r.ID, start, gap)
-	}
+	w.response(r, k, what)
 	if w.err != nil {
 		return nil, fmt.Errorf("saml: response: %w", w.err)
 	}
 	return w.b, nil
+}
+
+// response writes all of it; without signatures if k is nil.
+func (w *writer) response(r *Response, k *xmldsig.Signer, what Sign) {
+	start := len(w.b)
+	w.responseStart(r.ID, r.IssueInstant, r.Issuer, r.Destination, r.InResponseTo)
+	gap := len(w.b)
+	if k != nil && what != SignAssertion {
+		gap = w.gap(k, r.ID)
+	}
+	w.raw(`<samlp:Status><samlp:StatusCode Value="` + StatusSuccess + `"></samlp:StatusCode></samlp:Status>`)
+	if k != nil && r.Encrypt != nil {
+		w.encrypted(r, k, what)
+	} else {
+		w.assertion(r, k, what)
+	}
+	w.raw(`</samlp:Response>`)
+	if k != nil && what != SignAssertion {
+		w.sign(k, r.ID, start, gap)
+	}
 }
 
 // check refuses responses that no service provider could accept.
@@ -143,12 +152,8 @@ func (w *writer) responseStart(id string, at time.Time, issuer, destination, inR
 	w.element(`saml:Issuer xmlns:saml="`+NSAssertion+`"`, "saml:Issuer", issuer)
 }
 
-// payload writes the assertion, or what it is encrypted to.
-func (w *writer) payload(r *Response, k *xmldsig.Signer, what Sign) {
-	if r.Encrypt == nil {
-		w.assertion(r, k, what)
-		return
-	}
+// encrypted writes what the assertion is encrypted to.
+func (w *writer) encrypted(r *Response, k *xmldsig.Signer, what Sign) {
 	// The assertion declares all its prefixes itself, so that it can be read on its own once it is decrypted.
 	clear := writer{}
 	clear.assertion(r, k, what)
@@ -176,7 +181,7 @@ func (w *writer) assertion(r *Response, k *xmldsig.Signer, what Sign) {
 	w.raw(` Version="2.0">`)
 	w.element("saml:Issuer", "saml:Issuer", r.Issuer)
 	gap := len(w.b)
-	if what != SignResponse {
+	if k != nil && what != SignResponse {
 		gap = w.gap(k, r.AssertionID)
 	}
 	w.subject(r)
@@ -193,7 +198,7 @@ func (w *writer) assertion(r *Response, k *xmldsig.Signer, what Sign) {
 	w.authn(&r.Authn)
 	w.attributes(r.Attributes)
 	w.raw(`</saml:Assertion>`)
-	if what != SignResponse {
+	if k != nil && what != SignResponse {
 		w.sign(k, r.AssertionID, start, gap)
 	}
 }
@@ -305,4 +310,18 @@ func (w *writer) status(s Status) {
 		w.element("samlp:StatusMessage", "samlp:StatusMessage", s.Message)
 	}
 	w.raw(`</samlp:Status>`)
+}
+
+// PreviewResponse writes the response that AppendResponse would write, without any signature and not encrypted, so that
+// people can look at it. No service provider that verifies anything takes it.
+func PreviewResponse(r *Response) ([]byte, error) {
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("saml: response: %w", err)
+	}
+	var w writer
+	w.response(r, nil, SignAssertion)
+	if w.err != nil {
+		return nil, fmt.Errorf("saml: response: %w", w.err)
+	}
+	return w.b, nil
 }

@@ -44,11 +44,16 @@ type method struct {
 // Option loosens a rule of verification.
 type Option func(*options)
 
-type options struct{ sha1 bool }
+type options struct{ sha1, inner bool }
 
 // AllowSHA1 takes RSASHA1 signatures and SHA-1 digests too: an exception that an administrator makes for one peer that
 // can do no better.
 func AllowSHA1() Option { return func(o *options) { o.sha1 = true } }
+
+// AllowInner takes a root whose children are signed too, by signatures that are content like any other and are not
+// verified: an answer of which both the response and the assertion are signed. The root's own signature is still the
+// only one among its children.
+func AllowInner() Option { return func(o *options) { o.inner = true } }
 
 func optionsOf(opts []Option) (o options) {
 	for _, opt := range opts {

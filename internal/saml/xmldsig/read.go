@@ -141,15 +141,9 @@ func (e *Element) All(visit func(*Element) bool) bool {
 // namespace names that are relative or have odd characters, names beyond ASCII, duplicate attributes, and whatever is
 // not well-formed. Nothing is loaded from elsewhere.
 func Read(data []byte, lim Limits) (*Element, error) {
-	if len(data) > lim.Bytes {
-		return nil, fmt.Errorf("document of %d bytes (at most %d): %w", len(data), lim.Bytes, ErrLimit)
-	}
-	if !utf8.Valid(data) {
-		return nil, errors.New("not UTF-8")
-	}
-	s := strings.TrimPrefix(string(data), "\ufeff")
-	if strings.Contains(s, "\r") { // XML 1.0 §2.11
-		s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+	s, err := prepare(data, lim)
+	if err != nil {
+		return nil, err
 	}
 	p := reader{s: s, lim: lim, eof: true}
 	root, err := p.tree()
@@ -157,6 +151,21 @@ func Read(data []byte, lim Limits) (*Element, error) {
 		return nil, p.at(err)
 	}
 	return root, nil
+}
+
+// prepare checks length and encoding, and turns the ends of lines into line feeds.
+func prepare(data []byte, lim Limits) (string, error) {
+	if len(data) > lim.Bytes {
+		return "", fmt.Errorf("document of %d bytes (at most %d): %w", len(data), lim.Bytes, ErrLimit)
+	}
+	if !utf8.Valid(data) {
+		return "", errors.New("not UTF-8")
+	}
+	s := strings.TrimPrefix(string(data), "\ufeff")
+	if strings.Contains(s, "\r") { // XML 1.0 §2.11
+		s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+	}
+	return s, nil
 }
 
 // maxScope bounds the namespace declarations that are in force at one place, so that looking one up costs little. Real

@@ -64,6 +64,9 @@ func verify(root *Element, keys []crypto.PublicKey, lim Limits, opts options) (V
 		return true
 	})
 	sig, found, err := root.Child(ns, "Signature")
+	if opts.inner {
+		signatures = len(root.Children(ns, "Signature"))
+	}
 	if err != nil || signatures != 1 || !found {
 		return Verified{}, errNotOne
 	}
@@ -86,6 +89,140 @@ func verify(root *Element, keys []crypto.PublicKey, lim Limits, opts options) (V
 		return Verified{}, errors.New("another element is signed")
 	}
 	return Verified{raw: raw, root: again}, nil
+}
+
+// VerifyBytes is Verify for a document that is too large for a tree, such as a federation's metadata: time and memory
+// grow with its length only. It returns the canonical form that the signature covers, to be read by a Scanner.
+func VerifyBytes(data []byte, keys []crypto.PublicKey, lim Limits, opts ...Option) ([]byte, error) {
+	raw, err := verifyBytes(data, keys, lim, optionsOf(opts))
+	if err != nil && !errors.Is(err, ErrNoSignature) {
+		err = fmt.Errorf("xmldsig: %w", err)
+	}
+	return raw, err
+}
+
+func verifyBytes(data []byte, keys []crypto.PublicKey, lim Limits, opts options) ([]byte, error) {
+	s, err := prepare(data, lim)
+	if err != nil {
+		return nil, err
+	}
+	root, sig, err := findSignature(s, lim)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := verifySignature(root, sig, keys, opts)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := canonicalText(s, lim, ref.prefixList)
+	if err != nil {
+		return nil, err
+	}
+	if err := ref.check(raw); err != nil {
+		return nil, err
+	}
+	again, err := rereadRoot(raw, lim)
+	if err != nil {
+		return nil, fmt.Errorf("what is signed can't be read: %w", err)
+	}
+	if !again.same(root) {
+		return nil, errors.New("another element is signed")
+	}
+	return raw, nil
+}
+
+// signatureLimits bound the Signature of a large document, mostly certificates.
+var signatureLimits = Limits{Bytes: 256 << 10, Depth: 16, Attributes: 32, Nodes: 1000}
+
+// findSignature reads through a document. It returns the root, without content, and its one Signature.
+func findSignature(s string, lim Limits) (root, sig *Element, err error) {
+	p := reader{s: s, lim: lim, eof: true, recycle: true}
+	var ids identifiers
+	var part Part
+	signatures, from, scope := 0, -1, 0
+	for {
+		k, e, _, err := p.next()
+		if err != nil {
+			return nil, nil, p.at(err)
+		}
+		switch {
+		case k == startTag:
+			ids.add(e)
+			if root == nil {
+				root = &Element{Space: e.Space, Local: e.Local, prefix: e.prefix, attrs: slices.Clone(e.attrs), declares: slices.Clone(e.declares)}
+			}
+			if e.Is(ns, "Signature") {
+				signatures++
+				if len(p.open) == 2 {
+					from, scope = p.open[1].at, p.open[1].scope
+				}
+			}
+		case k == endTag && len(p.open) == 1 && from >= 0 && part.xml == "":
+			part = Part{xml: p.s[from:p.i], scope: slices.Clone(p.scope[:scope]), lim: signatureLimits}
+		}
+		if k == endOfDocument {
+			break
+		}
+	}
+	switch {
+	case signatures == 0:
+		return nil, nil, ErrNoSignature
+	case signatures != 1 || part.xml == "":
+		return nil, nil, errNotOne
+	case ids.twice:
+		return nil, nil, errTwice
+	}
+	sig, err = part.Tree()
+	return root, sig, err
+}
+
+// canonicalText returns the canonical form of a document without its root's Signature.
+func canonicalText(s string, lim Limits, list []string) ([]byte, error) {
+	p := reader{s: s, lim: lim, eof: true, recycle: true}
+	c := canonicalizer{list: list, out: make([]byte, 0, len(s)+len(s)/16)}
+	within := false
+	for {
+		k, e, text, err := p.next()
+		if err != nil {
+			return nil, p.at(err)
+		}
+		if k == startTag && len(p.open) == 2 && e.Is(ns, "Signature") {
+			within = true
+		}
+		switch {
+		case k == endOfDocument:
+			return c.out, nil
+		case within:
+			within = k != endTag || len(p.open) > 1
+		case k == startTag:
+			c.start(e)
+		case k == charData:
+			c.text(text)
+		case k == endTag:
+			c.end(e)
+		}
+	}
+}
+
+// rereadRoot reads through a canonical form and returns its root, without content.
+func rereadRoot(raw []byte, lim Limits) (*Element, error) {
+	s, err := prepare(raw, lim)
+	if err != nil {
+		return nil, err
+	}
+	p := reader{s: s, lim: lim, eof: true, recycle: true}
+	var root *Element
+	for {
+		k, e, _, err := p.next()
+		switch {
+		case err != nil:
+			return nil, p.at(err)
+		case k == startTag && root == nil:
+			root = &Element{Space: e.Space, Local: e.Local, attrs: slices.Clone(e.attrs)}
+		case k == endOfDocument:
+			return root, nil
+		}
+	}
 }
 
 var (
