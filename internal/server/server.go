@@ -221,9 +221,14 @@ func (s *Server) trusted(a netip.Addr) bool {
 	return false
 }
 
+// loopbackOnly answers clients on this machine. What a proxy passes on is from elsewhere, whether the configuration
+// knows the proxy or not: one on this machine that isn't named there would make everybody local.
 func (s *Server) loopbackOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if a, err := netip.ParseAddr(s.ClientAddress(r)); err != nil || !a.IsLoopback() {
+		passedOn := slices.ContainsFunc([]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}, func(name string) bool {
+			return len(r.Header.Values(name)) > 0
+		})
+		if a, err := netip.ParseAddr(s.ClientAddress(r)); err != nil || !a.IsLoopback() || passedOn {
 			http.NotFound(w, r)
 			return
 		}
