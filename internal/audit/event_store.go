@@ -130,8 +130,15 @@ func (l *Log) Search(ctx context.Context, by access.Actor, q Query) (store.Page[
 	if q.Object.Kind != "" {
 		add("object_kind = ?", q.Object.Kind)
 	}
+	if q.Object.Kind != "" && q.Object.Kind != KindApplication && q.Object.ID != "" {
+		where = append(where, "object_kind <> '"+KindApplication+"'") // as the index has it
+	}
 	if q.Object.ID != "" {
 		add("object_id = ?", q.Object.ID)
+	}
+	if q.Object.Kind == KindApplication && q.ApplicationID == "" {
+		// What is about an application belongs to it: that index serves both, and applications have no other.
+		q.ApplicationID = q.Object.ID
 	}
 	if q.ApplicationID != "" {
 		add("application_id = ?", q.ApplicationID)

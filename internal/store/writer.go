@@ -40,7 +40,7 @@ type job struct {
 const (
 	groupSize = 128
 	groupTime = 20 * time.Millisecond
-	awaitTime = 2 * time.Millisecond
+	awaitTime = 5 * time.Millisecond
 )
 
 var errClosed = errors.New("store: the database is closed")

@@ -84,3 +84,7 @@ CREATE TABLE mails (
     sent_at    BIGINT  NOT NULL DEFAULT 0
 );
 CREATE INDEX mails_state ON mails (state, id);
+
+-- Events about an application are found by application_id, so their object needs no index as well.
+DROP INDEX events_object;
+CREATE INDEX events_object ON events (object_kind, object_id, id) WHERE object_kind <> 'application';
