@@ -338,6 +338,36 @@ type Change struct {
 // Render implements templ.Component.
 func (d Diff) Render(ctx context.Context, w io.Writer) error { return diff(d).Render(ctx, w) }
 
+// SettingOptions describe a Setting.
+type SettingOptions struct {
+	// ID is an anchor: a link to it opens the row.
+	ID, Title string
+	// Value says in short how it is set.
+	Value string
+	// Level marks a value that needs attention.
+	Level Level
+	Open  bool
+}
+
+// Findings are checks with what came of each, in the order in which they were made.
+type Findings []Finding
+
+// Finding is one check.
+type Finding struct {
+	// Level and Verdict are shown as a badge, e.g. OK "passed". Icon replaces the level's own.
+	Level         Level
+	Verdict, Icon string
+	// Title names the check, Text says what was found.
+	Title, Text string
+	// Rule is what is demanded, Source where that stands.
+	Rule, Source string
+	// Quiet shows it paler, e.g. one that was left out.
+	Quiet bool
+}
+
+// Render implements templ.Component.
+func (f Findings) Render(ctx context.Context, w io.Writer) error { return findings(f).Render(ctx, w) }
+
 // LogEntry is a row of a log. LogRow draws it with the children as its drawer.
 type LogEntry struct {
 	At, Now time.Time

@@ -159,6 +159,8 @@ type Field struct {
 	// When shows the field only while another has a value: "mode=custom". Without script it
 	// is always shown.
 	When string
+	// Need replaces the word "optional" beside a label, e.g. "needed to activate".
+	Need string
 	// Attrs are further attributes of the input.
 	Attrs templ.Attributes
 
@@ -171,6 +173,9 @@ func (f Field) Hint(text string) Field { f.Help = text; return f }
 
 // Must sets Required.
 func (f Field) Must() Field { f.Required = true; return f }
+
+// NeededTo says what the field is needed for later, in place of "optional": "activate".
+func (f Field) NeededTo(what string) Field { f.Need = "needed to " + what; return f }
 
 // Default sets Value where it is empty.
 func (f Field) Default(v string) Field {

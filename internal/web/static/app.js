@@ -277,10 +277,13 @@
   };
   prepare(document);
   document.querySelector("[data-summary]")?.focus();
-  if (!document.querySelector("[data-summary]")) {
+  // What an address names is opened.
+  const openNamed = () => {
     const named = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
     if (named && named.matches("details")) named.open = true;
-  }
+  };
+  if (!document.querySelector("[data-summary]")) openNamed();
+  window.addEventListener("hashchange", openNamed);
 
   // A live part rests while nobody looks.
   document.addEventListener("htmx:beforeRequest", (event) => {
