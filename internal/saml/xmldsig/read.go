@@ -177,6 +177,7 @@ const maxScope = 128
 type reader struct {
 	s     string
 	i     int
+	mark  int  // where the present construct begins
 	eof   bool // nothing comes behind s
 	base  int  // bytes before s
 	lim   Limits
@@ -212,8 +213,8 @@ const (
 	endOfDocument
 )
 
-// next reads the next construct within the document; an empty-element tag gives startTag, then endTag. Comments before
-// and behind the root element are passed over.
+// next reads the next construct of the document; an empty-element tag gives startTag, then endTag. e is the element that
+// begins or ends.
 func (p *reader) next() (k kind, e *Element, text string, err error) {
 	if n := len(p.open); n > 0 && p.open[n-1].name == "" { // an empty-element tag was opened
 		return endTag, p.close(), "", nil
@@ -223,48 +224,39 @@ func (p *reader) next() (k kind, e *Element, text string, err error) {
 			return 0, nil, "", err
 		}
 	}
-	for {
-		if len(p.open) == 0 {
-			p.space()
-			if p.i == len(p.s) && p.eof {
-				if !p.ended {
-					return 0, nil, "", errors.New("no element")
-				}
-				return endOfDocument, nil, "", nil
+	p.mark = p.i
+	if len(p.open) == 0 {
+		p.space()
+		if p.i == len(p.s) && p.eof {
+			if !p.ended {
+				return 0, nil, "", errors.New("no element")
 			}
-		} else if text, found, err := p.characters(); err != nil {
-			return 0, nil, "", err
-		} else if found {
-			return charData, p.open[len(p.open)-1].element, text, nil
+			return endOfDocument, nil, "", nil
 		}
-		rest := p.s[p.i:]
-		switch {
-		case rest == "":
-			return 0, nil, "", errors.New("unexpected end")
-		case rest[0] != '<':
-			return 0, nil, "", errors.New("text outside of the root element")
-		case strings.HasPrefix(rest, "</"):
-			e, err := p.end()
-			return endTag, e, "", err
-		case strings.HasPrefix(rest, "<!--"):
-			if err := p.commentary(); err != nil {
-				return 0, nil, "", err
-			}
-			if n := len(p.open); n > 0 {
-				return remark, p.open[n-1].element, "", nil
-			}
-		case strings.HasPrefix(rest, "<!"):
-			return 0, nil, "", errors.New("DOCTYPE and other declarations are refused")
-		case strings.HasPrefix(rest, "<?"):
-			return 0, nil, "", errors.New("processing instructions are refused")
-		default:
-			if p.ended {
-				return 0, nil, "", errors.New("more than one root element")
-			}
-			e, err := p.start()
-			return startTag, e, "", err
-		}
+	} else if text, found, err := p.characters(); err != nil || found {
+		return charData, nil, text, err
 	}
+	rest := p.s[p.i:]
+	p.mark = p.i
+	switch {
+	case rest == "":
+		return 0, nil, "", errors.New("unexpected end")
+	case rest[0] != '<':
+		return 0, nil, "", errors.New("text outside of the root element")
+	case strings.HasPrefix(rest, "</"):
+		e, err := p.end()
+		return endTag, e, "", err
+	case strings.HasPrefix(rest, "<!--"):
+		return remark, nil, "", p.commentary()
+	case strings.HasPrefix(rest, "<!"):
+		return 0, nil, "", errors.New("DOCTYPE and other declarations are refused")
+	case strings.HasPrefix(rest, "<?"):
+		return 0, nil, "", errors.New("processing instructions are refused")
+	case p.ended:
+		return 0, nil, "", errors.New("more than one root element")
+	}
+	e, err = p.start()
+	return startTag, e, "", err
 }
 
 // at adds the place to an error.
@@ -294,7 +286,9 @@ func (p *reader) tree() (*Element, error) {
 			open.content = append(open.content, node{text: text})
 			open.text = open.text || !blank(text)
 		case remark:
-			open.comment = true
+			if open != nil {
+				open.comment = true
+			}
 		case endOfDocument:
 			return root, nil
 		}

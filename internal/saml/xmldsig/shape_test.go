@@ -1,6 +1,7 @@
 package xmldsig_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	_ "crypto/sha1"
@@ -174,6 +175,10 @@ func TestVerifyShape(t *testing.T) {
 				doc = test.edit(doc)
 			}
 			v, err := xmldsig.Verify(read(t, doc), keys, limits)
+			raw, errBytes := xmldsig.VerifyBytes([]byte(doc), keys, limits)
+			if (err == nil) != (errBytes == nil) || !bytes.Equal(raw, v.Bytes()) {
+				t.Errorf("VerifyBytes differs: %v\n%s", errBytes, raw)
+			}
 			if test.ok {
 				if err != nil || string(v.Bytes()) != h.digested {
 					t.Errorf("%v\n%s\n%s", err, doc, v.Bytes())

@@ -1,6 +1,7 @@
 package xmldsig_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -311,6 +312,9 @@ func FuzzVerify(f *testing.F) {
 			return
 		}
 		v, err := xmldsig.Verify(root, keys, limits)
+		if raw, errBytes := xmldsig.VerifyBytes(data, keys, limits); (err == nil) != (errBytes == nil) || !bytes.Equal(raw, v.Bytes()) {
+			t.Fatalf("Verify: %v; VerifyBytes: %v, %s", err, errBytes, raw)
+		}
 		if err == nil && !signed[sha256.Sum256(v.Bytes())] {
 			t.Fatalf("verified what nobody signed: %s", v.Bytes())
 		}
