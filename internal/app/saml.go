@@ -86,7 +86,7 @@ func (a *Applications) editSAML(ctx context.Context, by access.Actor, id ID, wit
 			return nil, nil
 		}
 		if missing := after.missing(); app.SAML.Status == Active && len(missing) > 0 {
-			return nil, problem.New(problem.Conflict, "Sign-on is active and needs: %s. Enter what is missing, or deactivate sign-on first.", strings.Join(missing, ", "))
+			return nil, problem.New(problem.Conflict, "Sign-on is active and needs: %s. Deactivate it before saving it without.", strings.Join(missing, ", "))
 		}
 		was := *app
 		message := with.message
