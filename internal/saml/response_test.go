@@ -161,6 +161,7 @@ func TestResponse(t *testing.T) {
 				ResponseSigned: test.response, AssertionSigned: test.assertion,
 				Status: []string{saml.StatusSuccess}, Issuer: idpEntityID, InResponseTo: r.InResponseTo,
 				NameID: r.Subject.Value, NameIDFormat: r.Subject.Format,
+				NameQualifier: r.Subject.NameQualifier, SPNameQualifier: r.Subject.SPNameQualifier, SessionNotOnOrAfter: r.Authn.SessionNotOnOrAfter,
 				SessionIndex: r.Authn.SessionIndex, AuthnContext: r.Authn.ContextClass, AuthnInstant: r.Authn.Instant,
 				Audiences: r.Audiences, NotOnOrAfter: r.NotOnOrAfter, Attributes: map[string][]string{},
 			}

@@ -3,6 +3,7 @@ package samltest
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"crypto/x509"
 	_ "embed"
 	"encoding/pem"
@@ -34,6 +35,8 @@ func XMLSec(ctx context.Context, xml []byte, cert *x509.Certificate, signatures 
 		//nolint:gosec // the paths are our own temporary files
 		out, err := exec.CommandContext(ctx, "xmlsec1", "--verify", "--pubkey-cert-pem", certFile, "--enabled-key-data", "key-name",
 			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:protocol:Response",
+			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:protocol:LogoutRequest",
+			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:protocol:LogoutResponse",
 			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:assertion:Assertion",
 			"--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:metadata:EntityDescriptor",
 			"--node-xpath", fmt.Sprintf("(//*[local-name()='Signature'])[%d]", i+1), file).CombinedOutput()
@@ -42,6 +45,33 @@ func XMLSec(ctx context.Context, xml []byte, cert *x509.Certificate, signatures 
 		}
 	}
 	return nil
+}
+
+// XMLSecDecrypt decrypts the only EncryptedData of a document with the program xmlsec1, and returns the document with what
+// was encrypted in its place.
+func XMLSecDecrypt(ctx context.Context, xml []byte, key *rsa.PrivateKey) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "samltest")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	file, keyFile, outFile := filepath.Join(dir, "message.xml"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "out.xml")
+	if err := os.WriteFile(file, xml, 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		return nil, err
+	}
+	//nolint:gosec // the paths are our own temporary files
+	out, err := exec.CommandContext(ctx, "xmlsec1", "--decrypt", "--privkey-pem", keyFile, "--output", outFile, file).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("xmlsec1: %w: %s", err, out)
+	}
+	return os.ReadFile(outFile)
 }
 
 // Schema names an XML schema of the OASIS standard as Debian's package opensaml-schemas installs it.

@@ -1,5 +1,5 @@
-// Package samltest is a service provider for tests: it makes AuthnRequests as real ones do, and judges responses with
-// libraries other than those that wrote them (goxmldsig with etree, and the program xmlsec1).
+// Package samltest is a service provider for tests: it makes AuthnRequests and logout messages as real ones do, and
+// judges what it gets with libraries other than those that wrote it (goxmldsig with etree, and the program xmlsec1).
 package samltest
 
 import (
@@ -7,6 +7,7 @@ import (
 	"compress/flate"
 	"crypto"
 	"crypto/rand"
+	_ "crypto/sha1" //nolint:gosec // G505: for service providers that can do no better
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -23,7 +24,15 @@ import (
 type SP struct {
 	EntityID string
 	ACS      string
-	KeyPair  // signs requests
+	KeyPair  // signs messages, and decrypts assertions
+
+	// SLO is where it takes logout messages, and SLOResponse where it takes answers to its own, if elsewhere; in its
+	// metadata SLO is there for both bindings, unless it is empty.
+	SLO, SLOResponse string
+
+	Hash      crypto.Hash // of its signatures; 0 is SHA-256
+	AllowSHA1 bool        // takes signatures by SHA-1
+	Encrypted bool        // publishes its key for encryption, and refuses an assertion that is not encrypted
 }
 
 // NewSP makes a service provider; its key is the package's own.
@@ -66,11 +75,7 @@ func newID() string {
 // XML writes the request. Values are escaped, Attributes and Children are not.
 func (r Request) XML() string {
 	var b strings.Builder
-	attr := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, ` %s="%s"`, name, escape(value))
-		}
-	}
+	attr := attributes(&b)
 	b.WriteString(`<samlp:AuthnRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol"`)
 	attr("AssertionConsumerServiceIndex", r.ACSIndex)
 	attr("AssertionConsumerServiceURL", r.ACSURL)
@@ -103,11 +108,21 @@ func (r Request) XML() string {
 	return b.String()
 }
 
+// attributes returns a function that writes an attribute unless its value is empty.
+func attributes(b *strings.Builder) func(name, value string) {
+	return func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(b, ` %s="%s"`, name, escape(value))
+		}
+	}
+}
+
 func escape(s string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;").Replace(s)
 }
 
-// RedirectQuery packs a message for the HTTP-Redirect binding, without signature. An empty relayState is left out.
+// RedirectQuery packs a message, request or response, for the HTTP-Redirect binding, without signature. An empty
+// relayState is left out.
 func RedirectQuery(xml, relayState string) string {
 	var deflated bytes.Buffer
 	w, err := flate.NewWriter(&deflated, flate.DefaultCompression)
@@ -120,14 +135,14 @@ func RedirectQuery(xml, relayState string) string {
 	if err := w.Close(); err != nil {
 		panic(err)
 	}
-	q := "SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
+	q := parameterOf(xml) + "=" + url.QueryEscape(base64.StdEncoding.EncodeToString(deflated.Bytes()))
 	if relayState != "" {
 		q += "&RelayState=" + url.QueryEscape(relayState)
 	}
 	return q
 }
 
-// SignedRedirectQuery is RedirectQuery with the detached signature, by SHA-256.
+// SignedRedirectQuery is RedirectQuery with the detached signature.
 func (sp *SP) SignedRedirectQuery(xml, relayState string) string {
 	ctx := sp.signing()
 	q := RedirectQuery(xml, relayState) + "&SigAlg=" + url.QueryEscape(ctx.GetSignatureMethodIdentifier())
@@ -138,9 +153,9 @@ func (sp *SP) SignedRedirectQuery(xml, relayState string) string {
 	return q + "&Signature=" + url.QueryEscape(base64.StdEncoding.EncodeToString(sig))
 }
 
-// PostBody packs a message for the HTTP-POST binding: the body of the form.
+// PostBody packs a message, request or response, for the HTTP-POST binding: the body of the form.
 func PostBody(xml, relayState string) string {
-	f := url.Values{"SAMLRequest": {base64.StdEncoding.EncodeToString([]byte(xml))}}
+	f := url.Values{parameterOf(xml): {base64.StdEncoding.EncodeToString([]byte(xml))}}
 	if relayState != "" {
 		f.Set("RelayState", relayState)
 	}
@@ -176,42 +191,63 @@ func (sp *SP) signing() *dsig.SigningContext {
 	if err != nil {
 		panic(err)
 	}
-	ctx.Hash = crypto.SHA256
+	if ctx.Hash = crypto.SHA256; sp.Hash != 0 {
+		ctx.Hash = sp.Hash
+	}
 	ctx.Canonicalizer = dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("")
 	return ctx
 }
 
 // Metadata returns the service provider's metadata.
 func (sp *SP) Metadata() []byte {
+	key := func(use string) string {
+		return fmt.Sprintf(`
+    <md:KeyDescriptor use="%s">
+      <ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:X509Data><ds:X509Certificate>%s</ds:X509Certificate></ds:X509Data></ds:KeyInfo>
+    </md:KeyDescriptor>`, use, base64.StdEncoding.EncodeToString(sp.Cert.Raw))
+	}
+	keys, slo := key("signing"), ""
+	if sp.Encrypted {
+		keys += key("encryption")
+	}
+	if sp.SLO != "" {
+		for _, binding := range []string{"HTTP-Redirect", "HTTP-POST"} {
+			slo += fmt.Sprintf(`
+    <md:SingleLogoutService Binding="urn:oasis:names:tc:SAML:2.0:bindings:%s" Location="%s"`, binding, escape(sp.SLO))
+			if sp.SLOResponse != "" {
+				slo += fmt.Sprintf(` ResponseLocation="%s"`, escape(sp.SLOResponse))
+			}
+			slo += `/>`
+		}
+	}
 	return fmt.Appendf(nil, `<?xml version="1.0" encoding="UTF-8"?>
 <md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="%s">
-  <md:SPSSODescriptor AuthnRequestsSigned="true" WantAssertionsSigned="true" protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">
-    <md:KeyDescriptor use="signing">
-      <ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:X509Data><ds:X509Certificate>%s</ds:X509Certificate></ds:X509Data></ds:KeyInfo>
-    </md:KeyDescriptor>
+  <md:SPSSODescriptor AuthnRequestsSigned="true" WantAssertionsSigned="true" protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">%s%s
     <md:NameIDFormat>urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress</md:NameIDFormat>
     <md:AssertionConsumerService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="%s" index="0" isDefault="true"/>
   </md:SPSSODescriptor>
 </md:EntityDescriptor>
-`, escape(sp.EntityID), base64.StdEncoding.EncodeToString(sp.Cert.Raw), escape(sp.ACS))
+`, escape(sp.EntityID), keys, slo, escape(sp.ACS))
 }
 
 // Received is what a response says, read only from what its signatures cover.
 type Received struct {
-	ResponseSigned, AssertionSigned bool
+	ResponseSigned, AssertionSigned, Encrypted bool
 
 	Status       []string // top-level code, then the second-level one
 	Message      string
 	Issuer       string
 	InResponseTo string
 
-	NameID, NameIDFormat string
-	SessionIndex         string
-	AuthnContext         string
-	AuthnInstant         time.Time
-	Audiences            []string
-	NotOnOrAfter         time.Time
-	Attributes           map[string][]string
+	NameID, NameIDFormat           string
+	NameQualifier, SPNameQualifier string
+	SessionIndex                   string
+	SessionNotOnOrAfter            time.Time
+	AuthnContext                   string
+	AuthnInstant                   time.Time
+	Audiences                      []string
+	NotOnOrAfter                   time.Time
+	Attributes                     map[string][]string
 }
 
 // Receive checks a response as a careful service provider does: the value of the form field SAMLResponse, the identity
@@ -232,7 +268,7 @@ func (sp *SP) Receive(value, idpEntityID string, idp *x509.Certificate, inRespon
 	}
 	var got Received
 	if hasSignature(root) {
-		if root, err = validate(root, idp, now); err != nil {
+		if root, err = sp.validate(root, idp, now); err != nil {
 			return got, fmt.Errorf("signature of the response: %w", err)
 		}
 		got.ResponseSigned = true
@@ -253,6 +289,14 @@ func (sp *SP) Receive(value, idpEntityID string, idp *x509.Certificate, inRespon
 		return got, fmt.Errorf("Issuer %q is not %q", got.Issuer, idpEntityID)
 	}
 	assertions := root.SelectElements("Assertion")
+	for _, e := range root.SelectElements("EncryptedAssertion") {
+		assertion, err := sp.decrypt(e)
+		if err != nil {
+			return got, fmt.Errorf("EncryptedAssertion: %w", err)
+		}
+		got.Encrypted = true
+		assertions = append(assertions, assertion)
+	}
 	if len(got.Status) == 0 || got.Status[0] != "urn:oasis:names:tc:SAML:2.0:status:Success" {
 		if len(assertions) > 0 {
 			return got, fmt.Errorf("an assertion beside the status %v", got.Status)
@@ -262,9 +306,12 @@ func (sp *SP) Receive(value, idpEntityID string, idp *x509.Certificate, inRespon
 	if len(assertions) != 1 {
 		return got, fmt.Errorf("%d assertions", len(assertions))
 	}
+	if sp.Encrypted && !got.Encrypted {
+		return got, fmt.Errorf("the assertion is not encrypted")
+	}
 	assertion := assertions[0]
 	if hasSignature(assertion) {
-		if assertion, err = validate(assertion, idp, now); err != nil {
+		if assertion, err = sp.validate(assertion, idp, now); err != nil {
 			return got, fmt.Errorf("signature of the assertion: %w", err)
 		}
 		got.AssertionSigned = true
@@ -284,6 +331,7 @@ func (sp *SP) readAssertion(got *Received, a *etree.Element, idpEntityID string,
 	got.NameID = text(a, "./Subject/NameID")
 	if e := a.FindElement("./Subject/NameID"); e != nil {
 		got.NameIDFormat = e.SelectAttrValue("Format", "")
+		got.NameQualifier, got.SPNameQualifier = e.SelectAttrValue("NameQualifier", ""), e.SelectAttrValue("SPNameQualifier", "")
 	}
 	data := a.FindElement("./Subject/SubjectConfirmation[@Method='urn:oasis:names:tc:SAML:2.0:cm:bearer']/SubjectConfirmationData")
 	if data == nil {
@@ -328,6 +376,11 @@ func (sp *SP) readAssertion(got *Received, a *etree.Element, idpEntityID string,
 		return fmt.Errorf("AuthnInstant: %w", err)
 	}
 	got.SessionIndex = authn.SelectAttrValue("SessionIndex", "")
+	if v := authn.SelectAttrValue("SessionNotOnOrAfter", ""); v != "" {
+		if got.SessionNotOnOrAfter, err = time.Parse(time.RFC3339, v); err != nil || !now.Before(got.SessionNotOnOrAfter) {
+			return fmt.Errorf("SessionNotOnOrAfter %q", v)
+		}
+	}
 	got.AuthnContext = text(authn, "./AuthnContext/AuthnContextClassRef")
 	got.Attributes = map[string][]string{}
 	for _, e := range a.FindElements("./AttributeStatement/Attribute") {
@@ -343,12 +396,6 @@ func (sp *SP) readAssertion(got *Received, a *etree.Element, idpEntityID string,
 }
 
 func hasSignature(e *etree.Element) bool { return e.SelectElement("Signature") != nil }
-
-func validate(e *etree.Element, cert *x509.Certificate, now time.Time) (*etree.Element, error) {
-	ctx := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{Roots: []*x509.Certificate{cert}})
-	ctx.Clock = dsig.NewFakeClockAt(now)
-	return ctx.Validate(e)
-}
 
 func text(e *etree.Element, path string) string {
 	if found := e.FindElement(path); found != nil {
