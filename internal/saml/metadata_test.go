@@ -122,7 +122,7 @@ func TestParseSPMetadata(t *testing.T) {
 			{Use: saml.UseEncryption, Certificate: atlassian().Cert, EncryptionMethods: []string{xmlenc.AES256GCM}},
 		},
 		AuthnRequestsSigned: true, WantAssertionsSigned: true,
-		ValidUntil: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC),
+		ValidUntil: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), CacheDuration: time.Hour,
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer((*x509.Certificate).Equal)); diff != "" {
 		t.Error(diff)
