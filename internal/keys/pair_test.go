@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
 )
@@ -63,6 +65,131 @@ func TestGenerateMaterial(t *testing.T) {
 	for _, shown := range []string{fmt.Sprint(m), fmt.Sprintf("%+v", m), fmt.Sprintf("%#v", m)} {
 		if !strings.HasPrefix(shown, "key pair ") {
 			t.Errorf("a pair shows as %q", shown)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := 24 * time.Hour
+	for name, c := range map[string]struct {
+		o         keys.Options
+		valid     time.Duration
+		algorithm x509.SignatureAlgorithm
+		want      []string // fields
+	}{
+		"defaults":         {keys.Options{}, keys.Lifetime, x509.SHA256WithRSA, nil},
+		"all set":          {keys.Options{Bits: 4096, Days: 365, Hash: crypto.SHA512}, 365 * day, x509.SHA512WithRSA, nil},
+		"one day, SHA-384": {keys.Options{Bits: 3072, Days: 1, Hash: crypto.SHA384}, day, x509.SHA384WithRSA, nil},
+		"ten years":        {keys.Options{Bits: 2048, Days: 3650, Hash: crypto.SHA256}, 3650 * day, x509.SHA256WithRSA, nil},
+		"too small":        {keys.Options{Bits: 1024}, 0, 0, []string{"bits"}},
+		"odd":              {keys.Options{Bits: 2049}, 0, 0, []string{"bits"}},
+		"too large":        {keys.Options{Bits: 8192}, 0, 0, []string{"bits"}},
+		"ended already":    {keys.Options{Days: -1}, 0, 0, []string{"days"}},
+		"too long":         {keys.Options{Days: 3651}, 0, 0, []string{"days"}},
+		"SHA-1":            {keys.Options{Hash: crypto.SHA1}, 0, 0, []string{"hash"}},
+		"all wrong":        {keys.Options{Bits: 1, Days: 1e9, Hash: crypto.MD5}, 0, 0, []string{"bits", "days", "hash"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := c.o.Check()
+			var fields []string
+			for _, f := range problem.FieldsOf(err) {
+				fields = append(fields, f.Name)
+			}
+			if d := cmp.Diff(c.want, fields); d != "" {
+				t.Errorf("fields (-want +got):\n%s", d)
+			}
+			m, signErr := keys.SelfSign(key, "x", now, c.o)
+			if (signErr == nil) != (c.want == nil) {
+				t.Fatalf("SelfSign: %v", signErr)
+			}
+			if c.want != nil {
+				if _, err := keys.GenerateMaterial("x", now, c.o); !problem.Is(err, problem.Invalid) {
+					t.Errorf("GenerateMaterial: %v", err)
+				}
+				return
+			}
+			got := m.Certificate
+			if got.SignatureAlgorithm != c.algorithm || !got.NotAfter.Equal(now.Add(c.valid)) || got.NotBefore.After(now) {
+				t.Errorf("%v, valid from %v to %v", got.SignatureAlgorithm, got.NotBefore, got.NotAfter)
+			}
+			if err := got.CheckSignature(got.SignatureAlgorithm, got.RawTBSCertificate, got.Signature); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	m, err := keys.GenerateMaterial("x", now, keys.Options{Bits: 3072})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := m.Certificate.PublicKey.(*rsa.PublicKey).N.BitLen(); n != 3072 {
+		t.Errorf("a key of %d bits", n)
+	}
+}
+
+// Pairs of each size are uploaded, stored, and sign with each hash, whoever signs.
+func TestSizesAndHashes(t *testing.T) {
+	db := storetest.SQLite(t)
+	for _, bits := range []int{2048, 3072, 4096} {
+		block, err := os.ReadFile(fmt.Sprintf("libcrypto/testdata/rsa-%d.pem", bits))
+		if err != nil {
+			t.Fatal(err)
+		}
+		private := strings.ReplaceAll(string(block), "TESTING", "PRIVATE")
+		parsed, _ := pem.Decode([]byte(private))
+		key, err := x509.ParsePKCS1PrivateKey(parsed.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certificate := selfSigned(t, key, now.Add(-time.Hour), now.Add(24*time.Hour))
+		id := fmt.Sprint(bits)
+		seedApplication(t, db, id)
+		for _, by := range []keys.Signing{keys.SignGo, keys.SignAuto} {
+			t.Run(id+" "+string(by), func(t *testing.T) {
+				p := keys.NewPairs(sealer(t, 1), func() time.Time { return now }, keys.WithSigning(by))
+				err := db.Update(t.Context(), func(tx *store.Tx) error {
+					_, err := p.Upload(tx, id, certificate, keys.Secret(private), keys.Current)
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for hash, uri := range map[crypto.Hash]string{
+					0: xmldsig.RSASHA256, crypto.SHA256: xmldsig.RSASHA256, crypto.SHA384: xmldsig.RSASHA384, crypto.SHA512: xmldsig.RSASHA512, crypto.SHA1: xmldsig.RSASHA1,
+				} {
+					err := db.View(t.Context(), func(tx *store.Tx) error {
+						_, s, err := p.XMLSigner(tx, id, hash)
+						if err != nil {
+							return err
+						}
+						octets := []byte("SAMLRequest=x")
+						sig, err := s.SignDetached(octets)
+						if err != nil {
+							return err
+						}
+						h := hash
+						if h == 0 {
+							h = crypto.SHA256
+						}
+						d := h.New()
+						d.Write(octets)
+						if err := rsa.VerifyPKCS1v15(&key.PublicKey, h, d.Sum(nil), sig); err != nil || s.Algorithm() != uri || len(sig) != bits/8 {
+							t.Errorf("%v: %d bytes by %s, %v", hash, len(sig), s.Algorithm(), err)
+						}
+						_, again, err := p.XMLSigner(tx, id, hash)
+						if again != s {
+							t.Error("made twice")
+						}
+						return err
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }
@@ -128,6 +255,14 @@ func TestParseMaterial(t *testing.T) {
 	from, to := now.Add(-time.Hour), now.Add(24*time.Hour)
 	good := selfSigned(t, key, from, to)
 	pkcs1 := keys.Secret(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+	// A certificate of a key that would take a second to sign with. Nobody needs the key to make it.
+	n := new(big.Int).SetBit(big.NewInt(1), 16383, 1)
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: to}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &rsa.PublicKey{N: n, E: 65537}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vast := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	encrypted := keys.Secret(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte{1}}))
 	cases := map[string]struct {
 		cert string
@@ -151,6 +286,7 @@ func TestParseMaterial(t *testing.T) {
 		"certificate cut":            {good[:len(good)/2], keyPEM(t, key), []string{"certificate"}},
 		"certificate of wrong bytes": {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", keyPEM(t, key), []string{"certificate"}},
 		"rubbish behind the key":     {good, keyPEM(t, key) + "x", []string{"privateKey"}},
+		"RSA of 16384 bits":          {vast, keyPEM(t, key), []string{"certificate"}},
 		"huge":                       {strings.Repeat("A", 1<<17), keys.Secret(strings.Repeat("A", 1<<17)), []string{"certificate", "privateKey"}},
 	}
 	for name, c := range cases {

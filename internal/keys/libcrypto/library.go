@@ -131,7 +131,7 @@ func text(p uintptr) string {
 	}
 	var b strings.Builder
 	for i := range 256 {
-		c := *(*byte)(unsafe.Add(*(*unsafe.Pointer)(unsafe.Pointer(&p)), i))
+		c := *(*byte)(unsafe.Add(*(*unsafe.Pointer)(unsafe.Pointer(&p)), i)) //nolint:gosec // a C text, read up to its end
 		if c == 0 {
 			break
 		}
@@ -148,7 +148,7 @@ func (l *Library) Version() string { return l.version }
 func (l *Library) failed(what string) error {
 	code, _, _ := purego.SyscallN(l.fn.ERR_peek_last_error)
 	buf := make([]byte, 256)
-	purego.SyscallN(l.fn.ERR_error_string_n, code, uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	purego.SyscallN(l.fn.ERR_error_string_n, code, uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf))) //nolint:gosec // a foreign call
 	purego.SyscallN(l.fn.ERR_clear_error)
 	message, _, _ := strings.Cut(string(buf), "\x00")
 	return fmt.Errorf("libcrypto: %s: %s", what, message)
@@ -177,21 +177,13 @@ type memory struct {
 
 // Signer makes a key ready to sign.
 func (l *Library) Signer(key *rsa.PrivateKey) (*Signer, error) {
-	der := x509.MarshalPKCS1PrivateKey(key)
-	defer clear(der)
-	var pin runtime.Pinner
-	defer pin.Unpin()
-	pin.Pin(&der[0])
-	at := uintptr(unsafe.Pointer(&der[0])) // moved on by the library as it reads
-
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	pkey, _, _ := purego.SyscallN(l.fn.d2i_PrivateKey, evpRSA, 0, uintptr(unsafe.Pointer(&at)), uintptr(len(der)))
-	runtime.KeepAlive(der)
-	if pkey == 0 {
-		return nil, l.failed("read the key")
+	var pkey uintptr
+	if err := withDER(key, func(der []byte) (err error) {
+		pkey, err = l.readKey(der)
+		return err
+	}); err != nil {
+		return nil, err
 	}
-	purego.SyscallN(l.fn.ERR_clear_error) // it tries several forms, and notes which ones it wasn't
 	l.pkeys.Add(1)
 	m := &memory{lib: l, pkey: pkey}
 	size, _, _ := purego.SyscallN(l.fn.EVP_PKEY_get_size, pkey)
@@ -202,6 +194,33 @@ func (l *Library) Signer(key *rsa.PrivateKey) (*Signer, error) {
 	s := &Signer{lib: l, key: key, mem: m}
 	runtime.AddCleanup(s, (*memory).release, m)
 	return s, nil
+}
+
+// withDER hands out the key as PKCS#1, and overwrites that afterwards.
+func withDER(key *rsa.PrivateKey, use func(der []byte) error) error {
+	der := x509.MarshalPKCS1PrivateKey(key)
+	defer clear(der)
+	return use(der)
+}
+
+// readKey makes an EVP_PKEY of a key in PKCS#1.
+func (l *Library) readKey(der []byte) (uintptr, error) {
+	if len(der) == 0 {
+		return 0, errors.New("libcrypto: no key")
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(&der[0])
+	// The library moves it on as it reads.
+	at := uintptr(unsafe.Pointer(&der[0])) //nolint:gosec // pinned
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pkey, _, _ := purego.SyscallN(l.fn.d2i_PrivateKey, evpRSA, 0, uintptr(unsafe.Pointer(&at)), uintptr(len(der)))
+	if pkey == 0 {
+		return 0, l.failed("read the key")
+	}
+	purego.SyscallN(l.fn.ERR_clear_error) // it tries several forms, and notes which ones it wasn't
+	return pkey, nil
 }
 
 // Public returns the public key.
@@ -221,11 +240,13 @@ func (s *Signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 	return s.key.Sign(rand, digest, opts)
 }
 
+var errNotForUs = errors.New("libcrypto: only PKCS#1 v1.5 signatures with SHA-1, 256, 384 and 512 are made here")
+
 // foreign has the library sign.
 func (s *Signer) foreign(digest []byte, hash crypto.Hash) ([]byte, error) {
 	i := slices.Index(hashes[:], hash)
 	if i < 0 || len(digest) != hash.Size() {
-		return nil, errors.New("libcrypto: not for the library")
+		return nil, errNotForUs
 	}
 	defer runtime.KeepAlive(s) // or its memory may be freed meanwhile
 	s.lib.slots <- struct{}{}
