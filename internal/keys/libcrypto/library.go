@@ -215,7 +215,7 @@ func (l *Library) readKey(der []byte) (uintptr, error) {
 	at := uintptr(unsafe.Pointer(&der[0])) //nolint:gosec // pinned
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	pkey, _, _ := purego.SyscallN(l.fn.d2i_PrivateKey, evpRSA, 0, uintptr(unsafe.Pointer(&at)), uintptr(len(der)))
+	pkey, _, _ := purego.SyscallN(l.fn.d2i_PrivateKey, evpRSA, 0, uintptr(unsafe.Pointer(&at)), uintptr(len(der))) //nolint:gosec // SyscallN keeps it where it is
 	if pkey == 0 {
 		return 0, l.failed("read the key")
 	}
@@ -267,8 +267,9 @@ func (s *Signer) foreign(digest []byte, hash crypto.Hash) ([]byte, error) {
 
 func (l *Library) sign(ctx uintptr, sig, digest []byte) bool {
 	n := uintptr(len(sig))
-	ok, _, _ := purego.SyscallN(l.fn.EVP_PKEY_sign, ctx, uintptr(unsafe.Pointer(&sig[0])), uintptr(unsafe.Pointer(&n)),
-		uintptr(unsafe.Pointer(&digest[0])), uintptr(len(digest)))
+	ok, _, _ := purego.SyscallN(l.fn.EVP_PKEY_sign, ctx,
+		uintptr(unsafe.Pointer(&sig[0])), uintptr(unsafe.Pointer(&n)), //nolint:gosec // SyscallN keeps them where they are
+		uintptr(unsafe.Pointer(&digest[0])), uintptr(len(digest))) //nolint:gosec // as above
 	return int32(ok) == 1 && n == uintptr(len(sig))
 }
 
