@@ -2,6 +2,7 @@ package xmldsig
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -16,28 +17,42 @@ type canonicalizer struct {
 	list     []string      // PrefixList of InclusiveNamespaces
 	rendered []declaration // in force in the output, innermost last
 	outside  []int         // length of rendered outside of each open element
+	limit    int           // bytes of output
 
 	attrs []*Attr // scratch
 }
 
-// canonical returns an element's canonical form, leaving out one of its children.
-func canonical(e, without *Element, list []string) []byte {
-	c := canonicalizer{list: list, out: make([]byte, 0, 2048)}
-	c.tree(e, without)
-	return c.out
+// canonical returns an element's canonical form, leaving out one of its children. One longer than limit is refused while
+// it is made: it can be the square of the document's length, if many elements declare a prefix with a long name that was
+// declared once.
+func canonical(e, without *Element, list []string, limit int) ([]byte, error) {
+	c := canonicalizer{list: list, limit: limit, out: make([]byte, 0, 2048)}
+	err := c.tree(e, without)
+	return c.out, err
 }
 
-func (c *canonicalizer) tree(e, without *Element) {
+func (c *canonicalizer) tree(e, without *Element) error {
 	c.start(e)
 	for _, n := range e.content {
-		switch {
-		case n.element == nil:
+		if n.element != nil && n.element != without {
+			if err := c.tree(n.element, without); err != nil {
+				return err
+			}
+		}
+		if n.element == nil {
 			c.text(n.text)
-		case n.element != without:
-			c.tree(n.element, without)
 		}
 	}
 	c.end(e)
+	return c.check()
+}
+
+// check refuses what is too long; it is called after every element.
+func (c *canonicalizer) check() error {
+	if len(c.out) > c.limit {
+		return fmt.Errorf("canonical form of more than %d bytes: %w", c.limit, ErrLimit)
+	}
+	return nil
 }
 
 func (c *canonicalizer) start(e *Element) {

@@ -1,9 +1,19 @@
 package xmldsig
 
-import "github.com/beevik/etree"
+import (
+	"math"
 
-// Canonical is canonical for tests.
-func Canonical(e *Element, prefixList ...string) []byte { return canonical(e, nil, prefixList) }
+	"github.com/beevik/etree"
+)
+
+// Canonical is canonical for tests, without limit.
+func Canonical(e *Element, prefixList ...string) []byte {
+	b, err := canonical(e, nil, prefixList, math.MaxInt)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
 
 // Etree copies a tree for the libraries that our own code is compared with, so that only what comes behind reading is
 // compared. In place of SignatureValue's text it writes value, if that is not "", and it leaves KeyInfo out.

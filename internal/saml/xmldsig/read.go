@@ -295,7 +295,15 @@ func (p *reader) tree() (*Element, error) {
 	}
 }
 
-func blank(s string) bool { return strings.Trim(s, " \t\n\r") == "" }
+// blank reports whether s is white space.
+func blank(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c != ' ' && c != '\t' && c != '\n' && c != '\r' {
+			return false
+		}
+	}
+	return true
+}
 
 // xmlDeclaration passes over <?xml version="1.0" encoding="UTF-8" standalone="yes"?>, if it is there.
 func (p *reader) xmlDeclaration() error {
@@ -609,15 +617,9 @@ func (p *reader) characters() (text string, found bool, err error) {
 			}
 			continue
 		case rest[0] != '<':
-			n := strings.IndexAny(rest, "<&")
-			if n < 0 {
-				n = len(rest)
-			}
-			if err := checkChars(rest[:n]); err != nil {
+			n, err := textLen(rest)
+			if err != nil {
 				return "", false, err
-			}
-			if strings.Contains(rest[:n], shut) {
-				return "", false, errors.New("]]> within text")
 			}
 			p.i += n
 			add(rest[:n])
@@ -652,13 +654,24 @@ func (p *reader) attributeValue() (string, error) {
 		return "", errors.New("unfinished attribute value")
 	}
 	p.i++
-	if strings.Contains(raw, "<") {
-		return "", errors.New("< within an attribute value")
+	asIs := true
+	for i := range len(raw) {
+		switch bytesOf[raw[i]] {
+		case plain, bracket:
+		case tabbed:
+			asIs = false
+		case markup:
+			if raw[i] == '<' {
+				return "", errors.New("< within an attribute value")
+			}
+			asIs = false
+		default:
+			if err := checkByte(raw, i); err != nil {
+				return "", err
+			}
+		}
 	}
-	if err := checkChars(raw); err != nil {
-		return "", err
-	}
-	if !strings.ContainsAny(raw, "&\t\n") {
+	if asIs {
 		p.i += len(raw) + 1
 		return raw, nil
 	}
@@ -728,17 +741,64 @@ func validChar(r rune) bool {
 	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd || r >= 0x10000 && r <= 0x10ffff
 }
 
-// checkChars refuses characters that XML 1.0 can't hold. s is valid UTF-8.
+// What stands out among the bytes of text and of attribute values; all others are taken as they are.
+const (
+	plain   byte = iota
+	control      // what XML 1.0 can't hold
+	higher       // the first byte of U+FFFE and U+FFFF, among others
+	markup       // < and &
+	bracket      // >, which may not follow ]]
+	tabbed       // tab and line feed
+)
+
+var bytesOf = [256]byte{
+	0: control, 1: control, 2: control, 3: control, 4: control, 5: control, 6: control, 7: control, 8: control,
+	'\t': tabbed, '\n': tabbed, 11: control, 12: control, 13: control, 14: control, 15: control,
+	16: control, 17: control, 18: control, 19: control, 20: control, 21: control, 22: control, 23: control,
+	24: control, 25: control, 26: control, 27: control, 28: control, 29: control, 30: control, 31: control,
+	'<': markup, '&': markup, '>': bracket, 0xef: higher,
+}
+
+// checkByte refuses a character that XML 1.0 can't hold. s is valid UTF-8.
+func checkByte(s string, i int) error {
+	switch {
+	case bytesOf[s[i]] == control:
+		return errors.New("control character")
+	case bytesOf[s[i]] == higher && (strings.HasPrefix(s[i:], "\uffff") || strings.HasPrefix(s[i:], "\ufffe")):
+		return errors.New("not an XML character")
+	}
+	return nil
+}
+
 func checkChars(s string) error {
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c < 0x20 && c != '\t' && c != '\n':
-			return errors.New("control character")
-		case c == 0xef && strings.HasPrefix(s[i:], "\uffff"), c == 0xef && strings.HasPrefix(s[i:], "\ufffe"):
-			return errors.New("not an XML character")
+		if bytesOf[s[i]] != plain {
+			if err := checkByte(s, i); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// textLen returns the length of the text up to the next markup.
+func textLen(s string) (int, error) {
+	for i := range len(s) {
+		switch bytesOf[s[i]] {
+		case plain, tabbed:
+		case markup:
+			return i, nil
+		case bracket:
+			if strings.HasSuffix(s[:i], "]]") {
+				return 0, errors.New("]]> within text")
+			}
+		default:
+			if err := checkByte(s, i); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return len(s), nil
 }
 
 // space passes over white space and reports whether there was any.

@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 )
 
-var limits = xmldsig.Limits{Bytes: 1 << 20, Depth: 30, Attributes: 30, Nodes: 10000}
+var limits = xmldsig.Limits{Bytes: 1 << 20, Depth: 30, Attributes: 40, Nodes: 10000}
 
 // outline writes a tree so that two readers can be compared: {namespace}local, attributes, and text in quotes.
 func outline(e *xmldsig.Element) string {

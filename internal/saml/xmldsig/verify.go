@@ -77,7 +77,10 @@ func verify(root *Element, keys []crypto.PublicKey, lim Limits, opts options) (V
 	if err != nil {
 		return Verified{}, err
 	}
-	raw := canonical(root, sig, ref.prefixList)
+	raw, err := canonical(root, sig, ref.prefixList, lim.Bytes)
+	if err != nil {
+		return Verified{}, err
+	}
 	if err := ref.check(raw); err != nil {
 		return Verified{}, err
 	}
@@ -179,7 +182,7 @@ func findSignature(s string, lim Limits) (root, sig *Element, err error) {
 // canonicalText returns the canonical form of a document without its root's Signature.
 func canonicalText(s string, lim Limits, list []string) ([]byte, error) {
 	p := reader{s: s, lim: lim, eof: true, recycle: true}
-	c := canonicalizer{list: list, out: make([]byte, 0, len(s)+len(s)/16)}
+	c := canonicalizer{list: list, limit: lim.Bytes, out: make([]byte, 0, len(s)+len(s)/16)}
 	within := false
 	for {
 		k, e, text, err := p.next()
@@ -200,6 +203,9 @@ func canonicalText(s string, lim Limits, list []string) ([]byte, error) {
 			c.text(text)
 		case k == endTag:
 			c.end(e)
+			if err := c.check(); err != nil {
+				return nil, err
+			}
 		}
 	}
 }
@@ -280,7 +286,10 @@ func verifySignature(root, sig *Element, keys []crypto.PublicKey, opts options) 
 	if _, err := readSignedInfo(parts[0], id, opts); err != nil {
 		return reference{}, err
 	}
-	octets := canonical(parts[0], nil, nil)
+	octets, err := canonical(parts[0], nil, nil, infoLimits.Bytes)
+	if err != nil {
+		return reference{}, fmt.Errorf("SignedInfo: %w", err)
+	}
 	info, err := Read(octets, infoLimits)
 	if err != nil {
 		return reference{}, fmt.Errorf("SignedInfo: %w", err)
