@@ -32,7 +32,7 @@ func (j *judgement) issuedBy(e *xmldsig.Element) (int, error) {
 		if j.sp.AllowSHA1 {
 			opts = append(opts, xmldsig.AllowSHA1())
 		}
-		if _, err = xmldsig.Verify(e, []crypto.PublicKey{cert.PublicKey}, messageLimits, opts...); err == nil {
+		if _, err = xmldsig.Verify(e, []crypto.PublicKey{cert.PublicKey}, answerLimits, opts...); err == nil {
 			return i, nil
 		}
 	}

@@ -27,6 +27,9 @@ const (
 // messageLimits bound the XML of a message. Real requests have 1 to 6 KB, up to 10 levels and 100 nodes.
 var messageLimits = xmldsig.Limits{Bytes: maxMessage, Depth: 24, Attributes: 40, Nodes: 2000}
 
+// answerLimits bound the XML of an answer that is to be explained, which may hold the names of many groups.
+var answerLimits = xmldsig.Limits{Bytes: 512 << 10, Depth: 64, Attributes: 100, Nodes: 20000}
+
 // MaxPostBody is the largest form body that ReadPost and ReadLogoutPost take, in bytes; read no more of a request than
 // one byte above it.
 const MaxPostBody = maxBody
@@ -76,8 +79,9 @@ func (in Incoming) Message() string {
 
 // door is a place where messages are taken: what may come there, and how it is called.
 type door struct {
-	kinds []string // local names of root elements
-	words words
+	kinds  []string // local names of root elements
+	words  words
+	limits xmldsig.Limits
 }
 
 // words are how a kind of message is called to the person who has to do with it.
@@ -103,11 +107,11 @@ var (
 		absent:  "There is no SAML message in this. Paste the URL, the value of SAMLRequest or SAMLResponse, or the XML.",
 		again:   "Compare what you pasted with what the browser sent.",
 	}
-	signOnDoor = door{kinds: []string{kindAuthnRequest}, words: signOnWords}
-	logoutDoor = door{kinds: []string{kindLogoutRequest, kindLogoutResponse}, words: logoutWords}
+	signOnDoor = door{kinds: []string{kindAuthnRequest}, words: signOnWords, limits: messageLimits}
+	logoutDoor = door{kinds: []string{kindLogoutRequest, kindLogoutResponse}, words: logoutWords, limits: messageLimits}
 	// anyDoor and responseDoor are those of ReadPasted and ExplainResponse.
-	anyDoor      = door{kinds: []string{kindAuthnRequest, kindLogoutRequest, kindLogoutResponse, kindResponse}, words: pastedWords}
-	responseDoor = door{kinds: []string{kindResponse}, words: pastedWords}
+	anyDoor      = door{kinds: []string{kindAuthnRequest, kindLogoutRequest, kindLogoutResponse, kindResponse}, words: pastedWords, limits: answerLimits}
+	responseDoor = door{kinds: []string{kindResponse}, words: pastedWords, limits: answerLimits}
 )
 
 // Kinds of messages, by the local names of their root elements in the protocol namespace.
@@ -253,7 +257,7 @@ func (d door) finish(in *Incoming, f form) error {
 	if !utf8.ValidString(in.relayState) || strings.ContainsRune(in.relayState, 0) {
 		return errors.New("RelayState is not text") // it could not be returned verbatim
 	}
-	root, err := xmldsig.Read(in.xml, messageLimits)
+	root, err := xmldsig.Read(in.xml, d.limits)
 	if errors.Is(err, xmldsig.ErrLimit) {
 		return tooLarge(err)
 	}

@@ -83,7 +83,7 @@ var logoutRequestRules = []rule{
 			case len(j.logout.SessionIndexes) == 0:
 				return Pass, "No session is named: all of the person's sessions with the application are meant."
 			}
-			return Pass, fmt.Sprintf("All values can be read; %d sessions are named.", len(j.logout.SessionIndexes))
+			return Pass, fmt.Sprintf("All values can be read; sessions named: %d.", len(j.logout.SessionIndexes))
 		},
 	},
 	ruleLogoutDestination,
@@ -189,7 +189,7 @@ var logoutResponseRules = []rule{
 			if e != nil {
 				return Fail, ""
 			}
-			return Pass, "It answers " + quoted(j.response.InResponseTo) + ". Whether that request waits for an answer is found out when the response is taken."
+			return Pass, "It answers " + quoted(j.response.InResponseTo) + ". Whether that request waits for an answer can't be told from the message."
 		},
 	},
 	ruleLogoutDestination,

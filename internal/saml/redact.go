@@ -18,9 +18,6 @@ const (
 	maxUnreadable = 4 << 10
 )
 
-// redactLimits bound the XML that Redact reads; answers with many groups are larger than requests.
-var redactLimits = xmldsig.Limits{Bytes: 512 << 10, Depth: 64, Attributes: 100, Nodes: 20000}
-
 // Mask names a person, or a fact about one, so that who knows the value recognizes it and nobody else can tell it: the
 // first character and the length in characters, as in "a…(3)". Of an e-mail address the domain stays: "a…(3)@example.com".
 // A value of one or two characters shows its length only.
@@ -84,7 +81,7 @@ func printable(s string, most int) string {
 // What can't be read as XML by our rules, or is too large, comes out as its beginning in which only the words of SAML are
 // left. The text has at most 64 KiB and some more, and no character that does not show.
 func Redact(xml []byte) string {
-	if _, err := xmldsig.Read(xml, redactLimits); err != nil {
+	if _, err := xmldsig.Read(xml, answerLimits); err != nil {
 		return redactUnreadable(string(xml))
 	}
 	s := strings.TrimPrefix(string(xml), "\ufeff")

@@ -426,7 +426,7 @@ var ruleID = rule{
 		if e != nil {
 			return Fail, ""
 		}
-		return Pass, "ID is " + quoted(j.id) + ". Whether it came before is found out when the message is answered."
+		return Pass, "ID is " + quoted(j.id) + ". Whether it came before can't be told from the message."
 	},
 }
 
@@ -513,7 +513,7 @@ var ruleClock = rule{
 		case ahead > 5*time.Second:
 			return Warn, fmt.Sprintf("The application's clock is %s ahead of ours.", ahead)
 		}
-		return Pass, "The message is from the past."
+		return Pass, "It was not made in the future."
 	},
 }
 
