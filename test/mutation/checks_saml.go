@@ -1,0 +1,115 @@
+package main
+
+const (
+	ruleFile     = "internal/saml/rule.go"
+	checkFile    = "internal/saml/check.go"
+	logoutFile   = "internal/saml/logout_check.go"
+	requestFile  = "internal/saml/request.go"
+	responseFile = "internal/saml/response.go"
+	writerFile   = "internal/saml/writer.go"
+	answerFile   = "internal/idp/answer.go"
+	claimsFile   = "internal/idp/claims.go"
+	nameFile     = "internal/idp/name.go"
+	ssoFile      = "internal/idp/sso.go"
+)
+
+// requestChecks are those of what a request, a logout message and an answer say.
+var requestChecks = []check{
+	{"message: only to be explained", ruleFile, one("case in.pasted:", "case false:"), samlSuite},
+	{"message: one that was read", ruleFile, one("case in.root == nil:\n\t\treturn &Error{", "case false:\n\t\treturn &Error{"), samlSuite},
+	{"message: of this kind", ruleFile, one("if !j.in.root.Is(NSProtocol, kind) {", "if false {"), samlSuite},
+	{"message: Issuer is the service provider, before a key is tried", ruleFile, one("if j.in.issuer != j.sp.EntityID {", "if false {"), samlSuite},
+	{"message: Issuer is the service provider, at all", ruleFile, []edit{{"if j.in.issuer != j.sp.EntityID {", "if false {"}, {"if issuer != j.sp.EntityID {", "if false {"}}, samlSuite},
+	{"message: XML signature in the Redirect binding", ruleFile, one("if j.in.binding == BindingHTTPRedirect && xmldsig.HasSignature(j.in.root) {", "if false {"), samlSuite},
+	{"message: a signature that is demanded", ruleFile, one("case !enveloped && !j.in.hasSig:\n\t\t\t\tif required(j) {", "case !enveloped && !j.in.hasSig:\n\t\t\t\tif false {"), samlSuite},
+	{"message: a key for a signature that is demanded", ruleFile, one("case len(j.sp.Keys) == 0:\n\t\t\t\tif required(j) {", "case len(j.sp.Keys) == 0:\n\t\t\t\tif false {"), samlSuite},
+	{"message: detached signature", ruleFile, one("j.in.signature, j.sp.Keys, opts...); err != nil {", "j.in.signature, j.sp.Keys, opts...); err != nil && false {"), samlSuite},
+	{"message: enveloped signature", ruleFile, one("v, err := xmldsig.Verify(j.in.root, j.sp.Keys, messageLimits, opts...)\n\t\t\t\tif err != nil {", "v, err := xmldsig.Verify(j.in.root, j.sp.Keys, messageLimits, opts...)\n\t\t\t\tif false {"), samlSuite},
+	{"message: SHA-1 only by exception", ruleFile, one("if j.sp.AllowSHA1 {", "if true {"), samlSuite},
+	{"message: elements that have no place", ruleFile, one("if i < 0 {", "if i < 0 {\n\t\t\t\t\tcontinue\n\t\t\t\t}\n\t\t\t\tif i < 0 {"), samlSuite},
+	{"message: elements more than once", ruleFile, one("if seen&(1<<i) != 0 && !once[i].many {", "if false {"), samlSuite},
+	{"message: ID", requestFile, one("if !xmldsig.IsNCName(id) || len(id) > maxID {", "if false {"), samlSuite},
+	{"message: length of ID", requestFile, one("if !xmldsig.IsNCName(id) || len(id) > maxID {", "if !xmldsig.IsNCName(id) {"), samlSuite},
+	{"message: IssueInstant", ruleFile, one("if at.IsZero() {", "if false {"), samlSuite},
+	{"message: Destination is ours", ruleFile, one(`j.destination != "" && !slices.Contains(ours(j), j.destination) {`, "false {"), samlSuite},
+	{"message: a signed one has a Destination", ruleFile, one(`if j.destination == "" && j.signed || j.destination`, "if j.destination"), samlSuite},
+	{"message: not from the future", ruleFile, one("if !j.issueInstant.After(j.now.Add(j.idp.skew())) {", "if true {"), samlSuite},
+	{"message: not too old", ruleFile, one("if !j.issueInstant.Before(j.now.Add(-j.idp.maxAge() - j.idp.skew())) {", "if true {"), samlSuite},
+	{"message: Version", ruleFile, one(`version != "2.0" {`, `version == "" {`), samlSuite},
+	{"request: values", checkFile, one("if err := j.request.read(j.root); err != nil {", "if err := j.request.read(j.root); err != nil && false {"), samlSuite},
+	{"request: signature demanded by the setting", checkFile, one("func(j *judgement) bool { return j.sp.RequireSignedRequests }),", "func(j *judgement) bool { return false }),"), samlSuite},
+	{"request: ACS by URL", checkFile, one(`(req.ACSURL == "" || e.URL == req.ACSURL)`, "true"), samlSuite},
+	{"request: ACS by index", checkFile, one("(!req.HasACSIndex || e.Index == req.ACSIndex)", "true"), samlSuite},
+	{"request: ACS takes POST", checkFile, one("if e.takesPost() && (req.ACSURL", "if (req.ACSURL"), samlSuite},
+	{"request: ACS is one that may be sent to", checkFile, one("err = CheckACS(acs.URL)", "err = nil"), samlSuite},
+	{"request: an ACS that isn't found", checkFile, one("if !found {\n\t\terr = fmt.Errorf", "if false {\n\t\terr = fmt.Errorf"), samlSuite},
+	{"request: binding of the answer", checkFile, one(`b != "" && b != BindingHTTPPost {`, `b != "" && false {`), samlSuite},
+	{"request: NameID format is served", checkFile, one("if wish == NameIDEncrypted || !slices.Contains(formats, wish) {", "if wish == NameIDEncrypted {"), samlSuite},
+	{"request: an encrypted name", checkFile, one("if wish == NameIDEncrypted || !slices.Contains(formats, wish) {", "if !slices.Contains(formats, wish) {"), samlSuite},
+	{"request: name space of the name", checkFile, one(`q != "" && q != j.sp.EntityID {`, `q != "" && false {`), samlSuite},
+	{"request: a Subject that can't be read", checkFile, one(`if j.request.HasSubject && j.request.Subject.Value == "" {`, "if false {"), samlSuite},
+	{"request: authentication context within reach", checkFile, one("Choose(reach, reach...); !ok {", "Choose(reach, reach...); !ok && false {"), samlSuite},
+	{"ACS: length", checkFile, one("if len(raw) > maxLen {", "if false {"), samlSuite},
+	{"ACS: characters", checkFile, one("if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' '", "if false && strings.ContainsFunc(raw, func(r rune) bool { return r <= ' '"), samlSuite},
+	{"ACS: user name", checkFile, one("case u.User != nil:", "case false:"), samlSuite},
+	{"ACS: fragment", checkFile, one(`case strings.Contains(raw, "#"):`, "case false:"), samlSuite},
+	{"ACS: host", checkFile, one(`case u.Host == "" || u.Hostname() == "":`, "case false:"), samlSuite},
+	{"ACS: scheme", checkFile, one(`case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):`, "default:"), samlSuite},
+	{"ACS: http on loopback only", checkFile, one(`u.Scheme == "http" && loopback(u.Hostname()):`, `u.Scheme == "http":`), samlSuite},
+	{"logout: signature always", logoutFile, one("func(*judgement) bool { return true })", "func(*judgement) bool { return false })"), samlSuite},
+	{"logout: its end", logoutFile, one("if end := j.logout.NotOnOrAfter; !end.IsZero() && !j.now.Before(end.Add(j.idp.skew())) {", "if end := j.logout.NotOnOrAfter; false {"), samlSuite},
+	{"logout: encrypted name", logoutFile, one(`case has("EncryptedID"):`, "case false:"), samlSuite},
+	{"logout: a NameID", logoutFile, one(`case has("BaseID") || j.logout.NameID.Value == "":`, "case false:"), samlSuite},
+	{"logout: one name", logoutFile, one("if names != 1 {", "if false {"), samlSuite},
+	{"logout: empty SessionIndex", logoutFile, one(`if index == "" {`, "if false {"), samlSuite},
+	{"logout: Destination is that of logout", logoutFile, one("return j.idp.LogoutEndpoints })", "return append(j.idp.Endpoints, j.idp.LogoutEndpoints...) })"), samlSuite},
+	{"logout response: InResponseTo", logoutFile, one("if !xmldsig.IsNCName(id) || len(id) > maxID {", "if false {"), samlSuite},
+	{"logout response: Status", logoutFile, one("status, err := readStatus(j.root)\n\t\t\tif err != nil {", "status, err := readStatus(j.root)\n\t\t\tif err != nil && false {"), samlSuite},
+	{"answer: audience", responseFile, one(`case len(r.Audiences) == 0 || slices.Contains(r.Audiences, ""):`, "case false:"), samlSuite},
+	{"answer: a NameID", responseFile, one(`case r.Subject.Value == "":`, "case false:"), samlSuite},
+	{"answer: its end", responseFile, one("case !r.NotOnOrAfter.After(r.IssueInstant):", "case false:"), samlSuite},
+	{"answer: different IDs", responseFile, one("case r.AssertionID == r.ID:", "case false:"), samlSuite},
+	{"answer: destination", responseFile, one("if err := CheckACS(r.Destination); err != nil {\n\t\treturn fmt.Errorf(\"destination", "if err := CheckACS(r.Destination); err != nil && false {\n\t\treturn fmt.Errorf(\"destination"), samlSuite},
+	{"answer: destination of a status", responseFile, one("if err := CheckACS(r.Destination); err != nil {\n\t\treturn nil, fmt.Errorf(\"saml: status response: destination", "if err := CheckACS(r.Destination); err != nil && false {\n\t\treturn nil, fmt.Errorf(\"saml: status response: destination"), samlSuite},
+	{"answer: a status is no success", responseFile, one(`|| r.Status.Code == "" || r.Status.Code == StatusSuccess {`, `|| r.Status.Code == "" {`), samlSuite},
+	{"answer: something to sign with", responseFile, one("if k == nil || what > SignBoth {", "if what > SignBoth {"), samlSuite},
+	{"answer: markup in text", writerFile, one("out = \"&lt;\"", "out = \"<\""), samlSuite},
+	{"answer: quotes in attributes", writerFile, one("out = \"&quot;\"", "out = \"'\""), samlSuite},
+	{"answer: text that XML can't hold", writerFile, one("w.fail(errors.New(\"text with a control character\"))\n\t\t\treturn", "i++\n\t\t\tcontinue"), samlSuite},
+	{"answer: text that isn't UTF-8", writerFile, one("if r == utf8.RuneError && size == 1 || r == 0xfffe || r == 0xffff {", "if false && r == 0 {"), samlSuite},
+	{"answer: identifiers", writerFile, one("if !xmldsig.IsNCName(value) {", "if false {"), samlSuite},
+}
+
+// signOnChecks are those of the identity provider when it answers.
+var signOnChecks = []check{
+	{"sign-on: switched off", ssoFile, one("if !st.active() {", "if false {"), signOnSuite},
+	{"sign-on: switched off meanwhile", answerFile, one("if !st.active() {\n\t\tif v.Decision", "if false {\n\t\tif v.Decision"), signOnSuite},
+	{"sign-on: switched off, and a status", answerFile, one("if !st.active() {\n\t\treturn p.refuse", "if false {\n\t\treturn p.refuse"), signOnSuite},
+	{"sign-on: access", answerFile, one("if !st.standing.Granted() {\n\t\tif v.passive()", "if false {\n\t\tif v.passive()"), signOnSuite},
+	{"sign-on: access that ended meanwhile", answerFile, one("if err := p.unchanged(tx, a, s); err != nil {", "if err := error(nil); err != nil {"), signOnSuite},
+	{"sign-on: settings that changed meanwhile", answerFile, one("if err == nil && version != a.Version {", "if false {"), signOnSuite},
+	{"sign-on: the address is registered now", answerFile, one("if acs.URL == reply.ACS.URL {", "if true {"), signOnSuite},
+	{"sign-on: the address of a status is registered now", answerFile, one("if !known {", "if false {"), signOnSuite},
+	{"sign-on: the service provider is still the same", answerFile, one("return reply, v.Decision.Request.Issuer == sp.EntityID", "return reply, true"), signOnSuite},
+	{"sign-on: the flow is used once", answerFile, one("if v.flow != \"\" {\n\t\t\tif _, err := authn.ConsumeFlow(tx, now, v.flow); err != nil {\n\t\t\t\treturn err\n\t\t\t}\n\t\t}\n\t\tif v.Decision", "if v.Decision"), signOnSuite},
+	{"sign-on: a request is answered once", nameFile, one("if err == nil && n == 0 {", "if false {"), signOnSuite},
+	{"sign-on: a request is known long enough", nameFile, one("return now.Add(saml.DefaultMaxAge + 2*saml.DefaultSkew + p.limits.FlowLife)", "return now"), signOnSuite},
+	{"sign-on: the person who is asked for", answerFile, one("if asked, ok := v.asksFor(); ok && !known.isAsked(asked, claims.NameID) {", "if asked, ok := v.asksFor(); ok && !known.isAsked(asked, claims.NameID) && false {"), signOnSuite},
+	{"sign-on: nobody fits an empty name", nameFile, one("if asked.Value == \"\" {\n\t\treturn false\n\t}\n", ""), signOnSuite},
+	{"sign-on: a lasting name only where allowed", nameFile, one("d != nil && d.Request.HasNameIDPolicy && !d.Request.NameIDPolicy.AllowCreate {", "d != nil && false {"), signOnSuite},
+	{"sign-on: names differ between applications", nameFile, one("fresh := rand.Text()", "fresh := string(user)\n\t_ = rand.Text"), signOnSuite},
+	{"sign-on: a transient name each time", nameFile, one("id.Value = saml.NewID()", `id.Value = "_" + mapped.Value`), signOnSuite},
+	{"sign-on: the address isn't given out by another door", claimsFile, one(`facts.Attribute == "email" && !hidden)`, `facts.Attribute == "email")`), signOnSuite},
+	{"sign-on: the way of signing in", answerFile, one("class, ok := wish.Choose(contextOrder, p.achieved(s)...)\n\tif !ok {", "class, ok := wish.Choose(contextOrder, p.achieved(s)...)\n\tif !ok && false {"), signOnSuite},
+	{"sign-on: what a session proves", claimsFile, one("if len(slices.Compact(methods)) > 1 {", "if len(methods) > 0 {"), signOnSuite},
+	{"sign-on: the certificate of this version", claimsFile, one("if ok && x.app.Version == version {", "if ok {"), signOnSuite},
+	{"sign-on: requests must be signed", claimsFile, one("RequireSignedRequests: a.SAML.RequireSignedRequests,", ""), signOnSuite},
+	{"sign-on: audience", answerFile, one("Audiences: []string{a.SAML.SPEntityID}", "Audiences: []string{a.SAML.SPEntityID, \"https://other.example\"}"), signOnSuite},
+	{"sign-on: a fresh proof if one is asked for", ssoFile, one("case v.force() && !again:", "case false:"), signOnSuite},
+	{"sign-on: the proof was given after it was asked for", ssoFile, one("again := v.flow != \"\" && !s.AuthenticatedAt.Before(v.started)", "again := v.flow != \"\""), signOnSuite},
+	{"sign-on: nothing is shown if nothing may be", ssoFile, one("if v.passive() {\n\t\treturn p.decline(w, r, v, s, saml.PassiveImpossible", "if false {\n\t\treturn p.decline(w, r, v, s, saml.PassiveImpossible"), signOnSuite},
+	{"sign-on: a flow of another kind", ssoFile, one("if err == nil && f.Kind != flowKind {", "if false {"), signOnSuite},
+	{"sign-on: a link's RelayState", ssoFile, one("if err := checkRelayState(state); err != nil {", "if err := checkRelayState(state); err != nil && false {"), signOnSuite},
+	{"sign-on: HEAD", ssoFile, one("if r.Method != http.MethodHead {", "if true {"), signOnSuite},
+	{"sign-on: content type of a post", ssoFile, one(`media != "application/x-www-form-urlencoded" {`, `media == "" {`), signOnSuite},
+}

@@ -1,0 +1,85 @@
+package main
+
+const (
+	tokenFile    = "internal/authn/token.go"
+	sessionFile  = "internal/authn/session.go"
+	flowFile     = "internal/authn/flow.go"
+	linkFile     = "internal/authn/link.go"
+	keyFile      = "internal/authn/apikey.go"
+	signInFile   = "internal/authn/signin.go"
+	throttleFile = "internal/authn/throttle.go"
+	passwordFile = "internal/authn/password.go"
+	hashFile     = "internal/authn/hash.go"
+)
+
+// sessionChecks are those of who is signed in, and of how they got there.
+var sessionChecks = []check{
+	{"token: its length", tokenFile, one("if len(token) != tokenChars {", "if false {"), authnSuite},
+	{"token: one spelling only", tokenFile, one("base64.RawURLEncoding.Strict().DecodeString(token)", "base64.RawURLEncoding.DecodeString(token)"), authnSuite},
+	{"session: the person's sessions were not ended", sessionFile, one("WHERE s.epoch = u.session_epoch AND u.state", "WHERE u.state"), authnSuite},
+	{"session: the person is active", sessionFile, one("AND u.state = '` + string(directory.Active) + `' AND `", "AND `"), authnSuite},
+	{"session: its end", sessionFile, one("return now.Before(s.ExpiresAt) && now.Sub(s.SeenAt) < a.idle", "return now.Sub(s.SeenAt) < a.idle"), authnSuite},
+	{"session: idle", sessionFile, one("return now.Before(s.ExpiresAt) && now.Sub(s.SeenAt) < a.idle", "return now.Before(s.ExpiresAt)"), authnSuite},
+	{"session: another's may not go on", sessionFile, one("WHERE token_hash = $7 AND user_id = $8 AND epoch = $9", "WHERE token_hash = $7 AND $8 <> '' AND epoch = $9"), authnSuite},
+	{"session: the one before ends", sessionFile, one("if _, err := tx.Exec(`DELETE FROM sessions WHERE token_hash = $1`, old); err != nil {", "if err != nil && false {"), authnSuite},
+	{"session: only who may ends another's", sessionFile, one("if !own(by, s.User.ID) {", "if false {"), authnSuite},
+	{"session: only who is as strong touches somebody", sessionFile, one("if !by.Role.AtLeast(u.Role) {", "if false {"), authnSuite},
+	{"session: who may list another's", sessionFile, one("if !own(by, id) {\n\t\tif err := access.Allow(by, access.ReadDirectory)", "if false {\n\t\tif err := access.Allow(by, access.ReadDirectory)"), authnSuite},
+	{"flow: used once", flowFile, one("UPDATE flows SET consumed_at = $2 WHERE id = $1 AND consumed_at = 0 AND expires_at > $2", "UPDATE flows SET consumed_at = $2 WHERE id = $1 AND expires_at > $2"), authnSuite},
+	{"flow: its end", flowFile, one("UPDATE flows SET consumed_at = $2 WHERE id = $1 AND consumed_at = 0 AND expires_at > $2", "UPDATE flows SET consumed_at = $2 WHERE id = $1 AND consumed_at = 0"), authnSuite},
+	{"flow: a used one is not read", flowFile, one("FROM flows WHERE id = $1 AND consumed_at = 0 AND expires_at > $2", "FROM flows WHERE id = $1 AND expires_at > $2"), authnSuite},
+	{"flow: its size", flowFile, one("if len(raw) > maxFlow {", "if false {"), authnSuite},
+	{"link: used once", linkFile, one("UPDATE one_time_links SET consumed_at = $2 WHERE token_hash = $1 AND consumed_at = 0 AND expires_at > $2", "UPDATE one_time_links SET consumed_at = $2 WHERE token_hash = $1 AND expires_at > $2"), authnSuite},
+	{"link: its end", linkFile, one("WHERE token_hash = $1 AND consumed_at = 0 AND expires_at > $2`, hash", "WHERE token_hash = $1 AND consumed_at = 0 AND $2 <> 0`, hash"), authnSuite},
+	{"link: void while the person isn't active", linkFile, one("if problem.Is(err, problem.NotFound) || err == nil && u.State != directory.Active {", "if problem.Is(err, problem.NotFound) {"), authnSuite},
+	{"link: a new one makes the others void", linkFile, one("if err := voidLinks(tx, now, id); err != nil {", "if err := error(nil); err != nil {"), authnSuite},
+	{"link: that of setup gives no password", linkFile, one("if l.Purpose == Setup {", "if false {"), authnSuite},
+	{"link: only for who is as strong", linkFile, one("if err := mayTouch(by, u); err != nil {", "if err := error(nil); err != nil {"), authnSuite},
+	{"link: not the password that has to go", linkFile, one("if l.Purpose == Renewal {", "if false {"), authnSuite},
+	{"API key: revoked", keyFile, one("return k.RevokedAt.IsZero() && (", "return true && ("), authnSuite},
+	{"API key: its end", keyFile, one("(k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))", "true"), authnSuite},
+	{"API key: not stronger than who makes it", keyFile, one("if !by.Role.AtLeast(role) {", "if false {"), authnSuite},
+	{"API key: only who is as strong revokes it", keyFile, one("if !by.Role.AtLeast(k.Role) {", "if false {"), authnSuite},
+	{"sign-in: the person is active", signInFile, one("if !match || c.user.State != directory.Active {", "if !match {"), authnSuite},
+	{"sign-in: nothing changed meanwhile", signInFile, one("if u.State != directory.Active || u.SessionEpoch != c.user.SessionEpoch {", "if false {"), authnSuite},
+	{"sign-in: a password that has to be replaced", signInFile, one("if c.temp || u.PasswordStatus == directory.PasswordExpired {", "if false {"), authnSuite},
+	{"sign-in: counters hold up", signInFile, one("if v.refuse > 0 {", "if false {"), authnSuite},
+	{"sign-in: a held-up person's password is not looked at", signInFile, one("if v.check {", "if true {"), authnSuite},
+	{"sign-in: parallel tries wait", signInFile, one("a.throttle.name.free, a.hasher.wait)", "1<<20, a.hasher.wait)"), authnSuite},
+	{"throttle: a name's variants are one", throttleFile, one("key(t.name, place, store.Key(login))", "key(t.name, place, login)"), authnSuite},
+	{"throttle: counted by person", throttleFile, one("key(t.account, place, subject)", "key(t.account, place, login)"), authnSuite},
+	{"throttle: from anywhere", throttleFile, one("hidden := t.account.blocked(now) > 0 || !known && t.strange.blocked(now) > 0", "hidden := t.account.blocked(now) > 0"), authnSuite},
+	{"throttle: from one network", throttleFile, one("if d := t.network.blocked(now); d > 0 {", "if d := t.network.blocked(now); d > 0 && false {"), authnSuite},
+	{"throttle: an IPv6 network", throttleFile, one("p, err := ip.Prefix(64)", "p, err := ip.Prefix(128)"), authnSuite},
+	{"password: one's own only by the current one", passwordFile, one("if own(by, id) {", "if false {"), authnSuite},
+	{"password: changed only with the current one", passwordFile, one("if !match {", "if false {"), authnSuite},
+	{"password: guessing the current one is slowed down", passwordFile, one("d > 0 {\n\t\treturn tooMany(d)", "d < 0 {\n\t\treturn tooMany(d)"), authnSuite},
+	{"password: sessions end with it", passwordFile, one("if _, err := endSessions(tx, u, keep); err != nil {", "if false {"), authnSuite},
+	{"password: links end with it", passwordFile, one("if err := voidLinks(tx, now, u.ID); err != nil {", "if err != nil && false {"), authnSuite},
+	{"password: cost of a stored hash", hashFile, one("case p.Memory*p.Passes > maxWork:", "case false:"), authnSuite},
+}
+
+// edgeChecks are those around: cursors, addresses, cookies, roles.
+var edgeChecks = []check{
+	{"cursor: number of keys", "internal/store/page.go", one("if err != nil || len(keys) != n ", "if err != nil "), storeSuite},
+	{"redirect: stays on this site", "internal/web/redirect.go", one(`if !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") {`, `if !strings.HasPrefix(s, "/") {`), webSuite},
+	{"redirect: backslash and control characters", "internal/web/redirect.go", one(`if c < 0x20 || c == 0x7f || c == '\\' {`, "if false {"), webSuite},
+	{"page: the form's target is a host", "internal/web/security.go", one(`if err != nil || u.Host == "" || strings.ContainsAny(u.Host, " ;,'\"") {`, `if err != nil {`), webSuite},
+	{"page: content policy", "internal/web/security.go", one(`h.Set("Content-Security-Policy", policy("'self'"))`, ``), serverSuite},
+	{"request id: not the caller's", "internal/web/security.go", one("id := newRequestID(time.Now())", `id := r.Header.Get("X-Request-Id")`), webSuite},
+	{"outbound: addresses are looked at", "internal/server/outbound.go", one("if err := guard.Safe(network, address, conn); err != nil {", "if err := guard.Safe(network, address, conn); err != nil && false {"), serverSuite},
+	{"proxy: only a trusted one is believed", "internal/server/server.go", one("if !s.trusted(addr) {\n\t\treturn addr.String()", "if false {\n\t\treturn addr.String()"), serverSuite},
+	{"proxy: only as far as proxies vouch", "internal/server/server.go", one("if !s.trusted(addr) {\n\t\t\tbreak", "if false {\n\t\t\tbreak"), serverSuite},
+	{"metrics: for this machine only", "internal/server/server.go", one("|| !a.IsLoopback() || passedOn {", "|| passedOn {"), serverSuite},
+	{"metrics: not through a proxy", "internal/server/server.go", one("|| !a.IsLoopback() || passedOn {", "|| !a.IsLoopback() {"), serverSuite},
+	{"metrics: labels are patterns", "internal/server/server.go", one("_, route := mux.Handler(r)", "route := r.URL.Path"), serverSuite},
+	{"forms: from other sites", "internal/server/server.go", one("return p.Handler(next)", "return next"), serverSuite},
+	{"body: its length", "internal/server/server.go", one("if limit > 0 && r.Body != nil {", "if false {"), serverSuite},
+	{"role: permissions", "internal/access/access.go", one("if by.Role.Can(p) {", "if true {"), accessSuite},
+	{"role: strength", "internal/access/access.go", one("return rank(r) <= rank(other)", "return true"), accessSuite},
+	{"role: given by who is as strong", "internal/directory/user.go", one("if !by.Role.AtLeast(from) || !by.Role.AtLeast(to) {", "if false {"), accessSuite},
+	{"logo: a picture", "internal/app/logo.go", one(`return "", problem.InvalidField("logo", "The logo must be a PNG`, `return "image/svg+xml", nil
+	}
+	if false {
+		return "", problem.InvalidField("logo", "The logo must be a PNG`), suite{"internal/app internal/server", `^Test(Logo|Neighbour)`}},
+}
