@@ -59,6 +59,7 @@ const (
 	IntegrationStop       Type = "integration_stop"
 
 	SSOAuth Type = "sso_auth"
+	SLO     Type = "slo"
 
 	UserLookupProvision  Type = "user_lookup_provision"
 	UserCreateProvision  Type = "user_create_provision"
@@ -81,7 +82,7 @@ func Types() []Type {
 		UserPasswordSet, UserLockout, UserLoginAttempt, AdminLoginAttempt, SessionEnd, OneTimeLinkCreate, APIKeyCreate, APIKeyRevoke,
 		ApplicationCreate, ApplicationUpdate, ApplicationDelete, CertificateChange, CertificateExpires, TokenExpires, MetadataChange,
 		IntegrationActivate, IntegrationDeactivate, IntegrationPause, IntegrationResume, IntegrationStop,
-		SSOAuth,
+		SSOAuth, SLO,
 		UserLookupProvision, UserCreateProvision, UserUpdateProvision, UserDeprovision, UserDeleteProvision,
 		GroupLookupProvision, GroupCreateProvision, GroupUpdateProvision, GroupDeleteProvision,
 		SettingsUpdate,

@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -73,7 +74,9 @@ func (p *IDP) record(r *http.Request, ref *refusal, also func(*store.Tx) error) 
 	}
 	d := detail(ref.visit)
 	d["error"] = ref.reason
-	if ref.visit == nil {
+	if ref.event == audit.SLO {
+		delete(d, "idp_initiated")
+	} else if ref.visit == nil {
 		d["idp_initiated"] = ref.idpInitiated
 	}
 	if ref.cause != nil {
@@ -83,7 +86,7 @@ func (p *IDP) record(r *http.Request, ref *refusal, also func(*store.Tx) error) 
 		d["factors"] = methods(ref.session.Factors)
 	}
 	e := audit.Event{
-		Type: audit.SSOAuth, Outcome: ref.outcome, Actor: p.actor(r, ref.session),
+		Type: cmp.Or(ref.event, audit.SSOAuth), Outcome: ref.outcome, Actor: p.actor(r, ref.session),
 		Object:        audit.Ref{Kind: audit.KindApplication, ID: string(ref.application.ID), Name: ref.application.Label},
 		ApplicationID: string(ref.application.ID), Message: ref.message(), Detail: d,
 	}
@@ -111,6 +114,9 @@ func (ref *refusal) message() string {
 	who := "Somebody"
 	if ref.session.ID != "" {
 		who = ref.session.User.Name()
+	}
+	if ref.event == audit.SLO {
+		return fmt.Sprintf("A sign-out message of %s was refused: %s", label, ref.Text)
 	}
 	if ref.outcome == audit.Denied {
 		return fmt.Sprintf("%s was refused at %s: %s", who, label, ref.Text)

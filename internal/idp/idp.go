@@ -135,14 +135,18 @@ const ResumePath = app.SSOPath + "resume"
 // launchPath is the path of the tiles, to be followed by the application's id.
 const launchPath = "/launch/"
 
-// Routes adds the endpoints to mux. The server must exempt POST below app.SSOPath from its check for cross-origin
-// requests: service providers post there from their own sites. (It is safe: a cross-site POST carries no session cookie,
-// and all it does is to begin a flow.)
+// Routes adds the endpoints to mux. The server must exempt POST to app.SSOPath + "{slug}" and to the /slo below it from
+// its check for cross-origin requests: service providers post there from their own sites. (It is safe: a cross-site POST
+// carries no session cookie; the one begins a flow, the other does only what a signed message says.)
 func (p *IDP) Routes(mux *http.ServeMux) {
 	edge := web.Edge{Log: p.log, Page: p.page}
 	for pattern, h := range map[string]web.Handler{
 		"GET " + app.SSOPath + "{slug}":                 p.redirectBinding,
 		"POST " + app.SSOPath + "{slug}":                p.postBinding,
+		"GET " + app.SSOPath + "{slug}/slo":             p.logoutRedirect,
+		"POST " + app.SSOPath + "{slug}/slo":            p.logoutPost,
+		"GET " + LogoutPath:                             p.logout,
+		"POST " + skipPath:                              p.skip,
 		"GET " + ResumePath:                             p.resume,
 		"GET " + launchPath + "{application}":           p.launch,
 		"GET " + app.SSOPath + "{slug}/metadata":        p.metadata,

@@ -16,6 +16,8 @@ import (
 
 // refusal is a sign-on that ends here: what the page says, and what the event tells.
 type refusal struct {
+	// event is the type of the event; "" is that of a sign-on.
+	event       audit.Type
 	application app.Application
 	status      int
 	// reason is a stable word for events.

@@ -19,7 +19,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/web"
 )
 
-// Config joins a Portal to its house. All fields but Log and Console are needed.
+// Config joins a Portal to its house. All fields but Log, Console and SignOut are needed.
 type Config struct {
 	DB        *store.DB
 	Authn     *authn.Authn
@@ -34,6 +34,9 @@ type Config struct {
 	Log     *slog.Logger
 	// ClientAddress returns the IP address that a request comes from, without port.
 	ClientAddress func(*http.Request) string
+	// SignOut ends the session of a browser's token also at the applications that were used in it, and returns the local
+	// path at which that goes on; "" if there is none of them, and then it has ended nothing. Nil: sign-out is only ours.
+	SignOut func(r *http.Request, token string) (path string, err error)
 }
 
 // Portal serves the pages.
@@ -46,6 +49,7 @@ type Portal struct {
 	now       func() time.Time
 	log       *slog.Logger
 	address   func(*http.Request) string
+	beyond    func(r *http.Request, token string) (path string, err error)
 	cookie    web.SessionCookie
 	edge      web.Edge
 }
@@ -54,7 +58,7 @@ type Portal struct {
 func New(c Config) *Portal {
 	p := &Portal{
 		db: c.DB, authn: c.Authn, apps: c.Apps, directory: c.Directory, console: c.Console, now: c.Now, log: c.Log,
-		address: c.ClientAddress, cookie: web.SessionCookie{Secure: strings.HasPrefix(c.PublicURL, "https:")},
+		address: c.ClientAddress, beyond: c.SignOut, cookie: web.SessionCookie{Secure: strings.HasPrefix(c.PublicURL, "https:")},
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

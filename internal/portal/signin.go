@@ -238,11 +238,21 @@ func (p *Portal) signOut(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Portal) postSignOut(w http.ResponseWriter, r *http.Request) error {
-	if err := p.authn.SignOut(r.Context(), p.cookie.Read(r)); err != nil {
-		return err
+	token, to := p.cookie.Read(r), ""
+	if p.beyond != nil {
+		var err error
+		if to, err = p.beyond(r, token); err != nil {
+			return err
+		}
+	}
+	if to == "" {
+		if err := p.authn.SignOut(r.Context(), token); err != nil {
+			return err
+		}
+		to = "/signed-out"
 	}
 	p.cookie.Clear(w)
-	web.Redirect(w, r, "/signed-out")
+	web.Redirect(w, r, to)
 	return nil
 }
 

@@ -57,13 +57,15 @@ func New(h *House) (*Server, error) {
 		mux.Handle("GET /metrics", s.loopbackOnly(s.metrics))
 	}
 	cookie := web.SessionCookie{Secure: h.Config.HTTPS()}
-	idp.New(idp.Config{
+	sso := idp.New(idp.Config{
 		DB: h.DB, Apps: h.Apps, Authn: h.Authn, Catalog: h.Catalog, Pairs: h.Pairs, PublicURL: h.Config.PublicURL, Now: h.Now, Log: h.Log,
 		ClientAddress: s.ClientAddress, Page: s.page,
-	}).Routes(mux)
+	})
+	sso.Routes(mux)
+	h.Pool.Every("forget used sign-on requests", 10*time.Minute, sso.Prune)
 	portal.New(portal.Config{
 		DB: h.DB, Authn: h.Authn, Apps: h.Apps, Directory: h.Directory, PublicURL: h.Config.PublicURL, Now: h.Now, Log: h.Log,
-		ClientAddress: s.ClientAddress,
+		ClientAddress: s.ClientAddress, SignOut: sso.SignOut,
 	}).Routes(mux)
 	console.New(console.Config{
 		DB: h.DB, Authn: h.Authn, Directory: h.Directory, Apps: h.Apps, Engine: h.Engine, Events: h.Events, Catalog: h.Catalog,
@@ -115,6 +117,7 @@ func (s *Server) sameOrigin(next http.Handler) http.Handler {
 		s.Log.Error("the public URL is no origin", "error", err)
 	}
 	p.AddInsecureBypassPattern("POST /saml2/{slug}")
+	p.AddInsecureBypassPattern("POST /saml2/{slug}/slo")
 	return p.Handler(next)
 }
 

@@ -88,3 +88,7 @@ CREATE INDEX mails_state ON mails (state, id);
 -- Events about an application are found by application_id, so their object needs no index as well.
 DROP INDEX events_object;
 CREATE INDEX events_object ON events (object_kind, object_id, id) WHERE object_kind <> 'application';
+
+-- A logout request names a person at an application; what it names is found without reading the others there.
+DROP INDEX saml_sessions_application;
+CREATE INDEX saml_sessions_name ON saml_sessions (application_id, name_id);
