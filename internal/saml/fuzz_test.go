@@ -5,7 +5,10 @@ import (
 	"crypto"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -64,9 +67,10 @@ func TestRequestsOfProducts(t *testing.T) {
 // judge asserts what must hold of any message that was read, whatever it says. stranger is a key that signed nothing.
 func judge(t *testing.T, stranger crypto.PublicKey, in saml.Incoming, err error) {
 	if err != nil {
-		if in.Issuer() != "" {
+		if in.Issuer() != "" || in.Message() != "" {
 			t.Fatal("a message beside an error")
 		}
+		judgeFindings(t, saml.Explain(in, registered(), ourselves(), noon), false)
 		return
 	}
 	if in.Issuer() == "" {
@@ -78,6 +82,7 @@ func judge(t *testing.T, stranger crypto.PublicKey, in saml.Incoming, err error)
 		sp.RequireSignedRequests = required
 		sp.Keys = []crypto.PublicKey{stranger}
 		d, err := saml.Check(in, sp, ourselves(), noon)
+		judgeFindings(t, saml.Explain(in, sp, ourselves(), noon), err == nil)
 		if err != nil {
 			continue
 		}
@@ -91,6 +96,169 @@ func judge(t *testing.T, stranger crypto.PublicKey, in saml.Incoming, err error)
 			t.Fatalf("%+v", d)
 		}
 	}
+}
+
+// judgeFindings asserts what must hold of the findings about any message: they agree with the check, and can be shown.
+func judgeFindings(t *testing.T, findings []saml.Finding, taken bool) {
+	t.Helper()
+	if len(findings) == 0 || (firstFailure(findings) == "") != taken {
+		t.Fatalf("taken: %t, but the findings are %+v", taken, findings)
+	}
+	for _, f := range findings {
+		const longest = 4 << 10
+		if f.Check == "" || f.Text == "" || f.Rule == "" || f.Source == "" || len(f.Text) > longest || !utf8.ValidString(f.Text) {
+			t.Fatalf("%+v", f)
+		}
+		if strings.ContainsFunc(f.Text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Fatalf("%q can't be shown", f.Text)
+		}
+	}
+}
+
+// judgeLogout is judge for the door of logout: nothing passes without a signature that a stranger's key verifies.
+func judgeLogout(t *testing.T, stranger crypto.PublicKey, in saml.Incoming, err error) {
+	_, sp, idp := leaving()
+	if err != nil {
+		if in.Issuer() != "" || in.Message() != "" {
+			t.Fatal("a message beside an error")
+		}
+		judgeFindings(t, saml.Explain(in, sp, idp, noon), false)
+		return
+	}
+	if in.Issuer() == "" || in.Message() != "LogoutRequest" && in.Message() != "LogoutResponse" {
+		t.Fatalf("a %q of %q", in.Message(), in.Issuer())
+	}
+	sp.EntityID = in.Issuer()
+	for _, keys := range [][]crypto.PublicKey{nil, {stranger}} {
+		sp.Keys = keys
+		if d, err := saml.CheckLogoutRequest(in, sp, idp, noon); err == nil {
+			t.Fatalf("a signature out of nothing: %+v", d)
+		}
+		if r, err := saml.CheckLogoutResponse(in, sp, idp, noon); err == nil {
+			t.Fatalf("a signature out of nothing: %+v", r)
+		}
+		judgeFindings(t, saml.Explain(in, sp, idp, noon), false)
+	}
+}
+
+// logoutSeeds are the messages that the fuzz targets of logout begin with.
+func logoutSeeds() []string {
+	fake, _, _ := leaving()
+	encrypted := fake.LogoutRequest(sloURL, somebody(), noon)
+	encrypted.NameID, encrypted.Children = "", `<saml:EncryptedID/>`
+	return []string{
+		fake.LogoutRequest(sloURL, somebody(), noon).XML(), encrypted.XML(),
+		fake.LogoutResponse(sloURL, "_ours", noon).XML(),
+		fake.LogoutResponse(sloURL, "_ours", noon, saml.StatusSuccess, saml.StatusPartialLogout).XML(),
+	}
+}
+
+func FuzzReadLogoutRedirect(f *testing.F) {
+	stranger := samltest.Other().Cert.PublicKey
+	fake, _, _ := leaving()
+	for _, xml := range logoutSeeds() {
+		f.Add(samltest.RedirectQuery(xml, "r"))
+		f.Add(fake.SignedRedirectQuery(xml, "r"))
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		in, err := saml.ReadLogoutRedirect(query)
+		judgeLogout(t, stranger, in, err)
+	})
+}
+
+func FuzzReadLogoutPost(f *testing.F) {
+	stranger := samltest.Other().Cert.PublicKey
+	fake, _, _ := leaving()
+	for _, xml := range logoutSeeds() {
+		f.Add([]byte(samltest.PostBody(xml, "r")))
+		f.Add([]byte(samltest.PostBody(fake.Sign(xml), "")))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		in, err := saml.ReadLogoutPost(body)
+		judgeLogout(t, stranger, in, err)
+	})
+}
+
+// FuzzLogout mutates the XML itself, which the other two hide behind base64.
+func FuzzLogout(f *testing.F) {
+	stranger := samltest.Other().Cert.PublicKey
+	fake, _, _ := leaving()
+	for _, xml := range logoutSeeds() {
+		f.Add(xml)
+		f.Add(fake.Sign(xml))
+	}
+	f.Fuzz(func(t *testing.T, xml string) {
+		in, err := saml.ReadLogoutPost([]byte(samltest.PostBody(xml, "")))
+		judgeLogout(t, stranger, in, err)
+	})
+}
+
+// FuzzExplain explains whatever somebody pastes.
+func FuzzExplain(f *testing.F) {
+	fake, sp, idp := leaving()
+	idp.EntityID, idp.Certificates = idpEntityID, samltest.Certificates(samltest.IdP())
+	for _, xml := range append(logoutSeeds(), fake.Request(ssoURL, noon).XML()) {
+		f.Add(xml)
+		f.Add("https://login.example.com/?" + fake.SignedRedirectQuery(xml, "r"))
+		f.Add(samltest.PostBody(fake.Sign(xml), "r"))
+	}
+	for _, xml := range seeds(f, "testdata/golden/*.xml") {
+		f.Add(string(xml))
+	}
+	f.Fuzz(func(t *testing.T, pasted string) {
+		in, err := saml.ReadPasted(pasted)
+		findings := saml.Explain(in, sp, idp, noon)
+		judgeFindings(t, findings, err == nil && firstFailure(findings) == "")
+		judgeFindings(t, saml.ExplainResponse([]byte(pasted), sp, idp, noon), firstFailure(saml.ExplainResponse([]byte(pasted), sp, idp, noon)) == "")
+		if err == nil && check(in, sp, idp) == nil {
+			t.Fatal("what was pasted would be answered")
+		}
+		boundedRedaction(t, string(in.XML()))
+	})
+}
+
+// FuzzRedirectURL: whatever goes in, either nothing comes out or the receiver reads exactly this, at the location.
+func FuzzRedirectURL(f *testing.F) {
+	f.Add(spSLO, "r & s", "ada@example.com")
+	f.Add("https://sp.example.com/?SAMLRequest=x", "", "x")
+	f.Add("http://127.0.0.1/", "=&%?#", "<>")
+	fake := atlassian()
+	key, err := xmldsig.NewSigner(fake.Key, fake.Cert, 0)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, location, relayState, name string) {
+		_, sp, idp := leaving()
+		idp.LogoutEndpoints = []string{location}
+		xml, err := saml.AppendLogoutRequest(nil, &saml.LogoutRequest{
+			ID: "_1", IssueInstant: noon, Destination: location, Issuer: spEntityID, NameID: saml.NameID{Value: name},
+		}, nil)
+		if err != nil {
+			return
+		}
+		to, err := saml.RedirectURL(location, saml.ParameterRequest, xml, relayState, key)
+		if err != nil {
+			return
+		}
+		_, query, _ := strings.Cut(to, "?")
+		in, err := saml.ReadLogoutRedirect(query)
+		if err != nil {
+			if strings.Contains(location, "?") || !utf8.ValidString(relayState) || strings.Contains(relayState, "\x00") {
+				return // the location's own query, or a state that is not text, is the caller's
+			}
+			t.Fatal(err)
+		}
+		d, err := saml.CheckLogoutRequest(in, sp, idp, noon)
+		if err != nil {
+			if strings.TrimSpace(name) == "" {
+				return
+			}
+			t.Fatalf("%q: %v", to, err)
+		}
+		if d.Request.NameID.Value != strings.TrimSpace(name) || d.RelayState != relayState || d.Request.Destination != location {
+			t.Fatalf("%+v", d)
+		}
+	})
 }
 
 func FuzzReadRedirect(f *testing.F) {

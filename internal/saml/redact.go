@@ -31,8 +31,8 @@ func Mask(s string) string {
 	if n < least {
 		return fmt.Sprintf("…(%d)", n) + domain
 	}
-	first, _ := utf8.DecodeRuneInString(local)
-	return printable(string(first), 16) + fmt.Sprintf("…(%d)", n) + domain
+	_, size := utf8.DecodeRuneInString(local)
+	return printable(local[:size], 16) + fmt.Sprintf("…(%d)", n) + domain
 }
 
 // isDomain reports whether s looks like the domain of an e-mail address.
