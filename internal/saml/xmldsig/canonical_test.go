@@ -58,7 +58,8 @@ var canonicalForms = []struct{ name, xml, list, want string }{
 	{"list of what is not there", `<a xmlns:p="urn:p:p"/>`, "x xml y", `<a></a>`},
 }
 
-func TestCanonical(t *testing.T) {
+// TestClass03_CanonicalForm: what is written is what was read, and reading it again gives the same octets.
+func TestClass03_CanonicalForm(t *testing.T) {
 	for _, test := range canonicalForms {
 		t.Run(test.name, func(t *testing.T) {
 			e := read(t, test.xml)
@@ -185,8 +186,8 @@ func signed(t testing.TB, head, tail, list string, key crypto.Signer) string {
 	return h.sign(t, key)
 }
 
-// TestVerifyOthers: what we sign, xmlsec1 and goxmldsig verify as the same octets, and what xmlsec1 signs, we do.
-func TestVerifyOthers(t *testing.T) {
+// TestClass02_OtherPrograms: what we sign, xmlsec1 and goxmldsig verify as the same octets, and what xmlsec1 signs, we do.
+func TestClass02_OtherPrograms(t *testing.T) {
 	pair := samltest.IdP()
 	keys := []crypto.PublicKey{pair.Cert.PublicKey}
 	for _, test := range canonicalForms {

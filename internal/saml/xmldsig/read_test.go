@@ -165,7 +165,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadLimits(t *testing.T) {
+func TestClass14_ReadLimits(t *testing.T) {
 	small := xmldsig.Limits{Bytes: 40, Depth: 2, Attributes: 2, Nodes: 6}
 	for xml, ok := range map[string]bool{
 		`<a>` + strings.Repeat("x", 33) + `</a>`:  true,

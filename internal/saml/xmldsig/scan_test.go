@@ -68,7 +68,7 @@ func eventsOfTree(root *xmldsig.Element, parts bool) (out []string) {
 	return out
 }
 
-func TestScanner(t *testing.T) {
+func TestReadByScanner(t *testing.T) {
 	long := strings.Repeat("é\r\n&amp;", 20)
 	for _, test := range []struct{ name, xml string }{
 		{"least", `<a/>`},
@@ -110,7 +110,7 @@ func TestScanner(t *testing.T) {
 	})
 }
 
-func TestScannerLimits(t *testing.T) {
+func TestClass14_ScannerLimits(t *testing.T) {
 	lim := xmldsig.Limits{Bytes: 1000, Depth: 4, Attributes: 4, Nodes: 60}
 	part := xmldsig.Limits{Bytes: 100, Depth: 3, Attributes: 2, Nodes: 10}
 	for xml, ok := range map[string]bool{

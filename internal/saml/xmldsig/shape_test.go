@@ -67,8 +67,8 @@ func (h handmade) sign(t testing.TB, key crypto.Signer) string {
 	return strings.ReplaceAll(h.document, "SIGNATURE", `<ds:Signature xmlns:ds="`+dsNS+`">`+signature+`</ds:Signature>`)
 }
 
-// TestVerifyShape: shapes that are refused even when the owner of the key has signed them.
-func TestVerifyShape(t *testing.T) {
+// TestClass05_SignatureShape: shapes that are refused even when the owner of the key has signed them.
+func TestClass05_SignatureShape(t *testing.T) {
 	pair := samltest.IdP()
 	keys := []crypto.PublicKey{pair.Cert.PublicKey}
 	const inclusive = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
