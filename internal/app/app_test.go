@@ -9,6 +9,7 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -23,9 +24,11 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/mail"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
+	"github.com/latchkey-idp/latchkey/internal/work"
 )
 
 var (
@@ -41,7 +44,9 @@ type world struct {
 	dir  *directory.Directory
 	apps *app.Applications
 	log  *audit.Log
+	mail *mail.Mailer
 	now  time.Time
+	web  *web
 }
 
 var (
@@ -60,7 +65,7 @@ func generate(commonName string, now time.Time, o keys.Options) (keys.Material, 
 
 func newWorld(t testing.TB, db *store.DB) *world {
 	t.Helper()
-	w := &world{t: t, db: db, now: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, db: db, now: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC), web: &web{pages: map[string]page{}}}
 	clock := func() time.Time { return w.now }
 	sealer, err := keys.NewSealer([]byte("0123456789abcdef0123456789ABCDEF"))
 	if err != nil {
@@ -72,11 +77,30 @@ func newWorld(t testing.TB, db *store.DB) *world {
 	}
 	w.dir = directory.New(db, clock)
 	w.log = audit.NewLog(db)
+	quiet := slog.New(slog.DiscardHandler)
+	w.mail = mail.New(mail.Config{ // nothing is sent: its pool doesn't run
+		DB: db, Sealer: sealer, Pool: work.NewPool(db, quiet, clock), Now: clock, Log: quiet, Sender: &mail.Folder{Dir: t.TempDir(), From: "latchkey@example.org"},
+	})
 	w.apps = app.New(app.Config{
 		DB: db, Catalog: cat, Pairs: keys.NewPairs(sealer, clock), Sealer: sealer,
-		PublicURL: "https://id.example.org/", Now: clock, Generate: generate,
+		PublicURL: "https://id.example.org/", Now: clock, Generate: generate, Fetch: w.web.fetch, Mailer: w.mail,
 	})
 	return w
+}
+
+// replica returns the applications of the same installation through another handle on its database.
+func (w *world) replica(db *store.DB) *app.Applications {
+	w.t.Helper()
+	clock := func() time.Time { return w.now }
+	sealer := must(keys.NewSealer([]byte("0123456789abcdef0123456789ABCDEF")))(w.t)
+	quiet := slog.New(slog.DiscardHandler)
+	return app.New(app.Config{
+		DB: db, Catalog: must(connectors())(w.t), Pairs: keys.NewPairs(sealer, clock), Sealer: sealer, PublicURL: "https://id.example.org",
+		Now: clock, Generate: generate, Fetch: w.web.fetch,
+		Mailer: mail.New(mail.Config{
+			DB: db, Sealer: sealer, Pool: work.NewPool(db, quiet, clock), Now: clock, Log: quiet, Sender: &mail.Folder{Dir: w.t.TempDir(), From: "latchkey@example.org"},
+		}),
+	})
 }
 
 // must returns a result or ends the test.

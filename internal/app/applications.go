@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -52,6 +53,7 @@ type Applications struct {
 	generate  func(commonName string, now time.Time, o keys.Options) (keys.Material, error)
 	fetch     func(context.Context, Request) (Answer, error)
 	mailer    *mail.Mailer
+	whole     sync.Mutex // held while a signed document is
 }
 
 // New returns the applications that a database holds.

@@ -37,9 +37,15 @@ func (a *Applications) PrepareCertificate(ctx context.Context, by access.Actor, 
 	if err := access.Allow(by, access.ManageApplications); err != nil {
 		return keys.Pair{}, err
 	}
+	if err := o.Check(); err != nil {
+		return keys.Pair{}, err
+	}
 	app, err := a.Get(ctx, by, id)
 	if err != nil {
 		return keys.Pair{}, err
+	}
+	if !app.SAML.Offered { // before a key is made in vain
+		return keys.Pair{}, errNoSAML(app)
 	}
 	material, err := a.generate(app.Label, a.now(), o)
 	if err != nil {

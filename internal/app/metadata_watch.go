@@ -235,11 +235,17 @@ func short(v string) string {
 	return v
 }
 
-// readDocument reads no more than MaxSPMetadata, and with a signer only what that one signed.
+// maxWatched is the largest document that is read at an address, in bytes: research federations' have 100 MB.
+const maxWatched = 128 << 20
+
+// readDocument reads no more than maxWatched, and with a signer only what that one signed.
 func (a *Applications) readDocument(body io.Reader, w MetadataWatch) (saml.SPMetadata, error) {
-	limited := &limitedReader{r: body, left: MaxSPMetadata}
+	limited := &limitedReader{r: body, left: maxWatched}
 	r := io.Reader(limited)
 	if w.SigningCertificate != "" {
+		// A signature covers the whole, so the whole is held: one at a time. Without, it is read piece by piece.
+		a.whole.Lock()
+		defer a.whole.Unlock()
 		data, err := io.ReadAll(limited)
 		if err != nil {
 			return saml.SPMetadata{}, unreadable(limited, err)
@@ -265,7 +271,7 @@ func (a *Applications) readDocument(body io.Reader, w MetadataWatch) (saml.SPMet
 func unreadable(body *limitedReader, err error) error {
 	switch {
 	case errors.Is(body.err, errTooLarge):
-		return problem.New(problem.Invalid, "The document at this address is larger than %d MB.", MaxSPMetadata>>20)
+		return problem.New(problem.Invalid, "The document at this address is larger than %d MB.", maxWatched>>20)
 	case body.err != nil:
 		return problem.Wrap(problem.Unavailable, body.err, "The answer broke off before its end.")
 	}
@@ -621,7 +627,7 @@ func (a *Applications) UnwatchMetadata(ctx context.Context, by access.Actor, id 
 // dies leaves its sources to the others after that.
 const (
 	claimSources = 8
-	fetchAtOnce  = 2
+	fetchAtOnce  = 4
 	claimTime    = 15 * time.Minute
 )
 

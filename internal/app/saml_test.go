@@ -1,6 +1,12 @@
 package app_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,6 +19,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
 )
 
@@ -100,6 +107,20 @@ func TestSAMLSettingsAreChecked(t *testing.T) {
 	url := func(u string) func(*app.SAMLSettings) { return acs(app.ACS{URL: u}) }
 	relay := func(v string) func(*app.SAMLSettings) { return func(s *app.SAMLSettings) { s.DefaultRelayState = v } }
 	text := func(s string) *string { return &s }
+	weakKey, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // G403: that is what is tested
+	if err != nil {
+		t.Fatal(err)
+	}
+	curveKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, strangeKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := w.now.AddDate(1, 0, 0)
+	weak, curve, strange := spCert(t, weakKey, until), spCert(t, curveKey, until), spCert(t, strangeKey, until)
 	cases := map[string]struct {
 		change func(*app.SAMLSettings)
 		want   []string
@@ -145,11 +166,41 @@ func TestSAMLSettingsAreChecked(t *testing.T) {
 		"nothing signed":               {func(s *app.SAMLSettings) { s.SignAssertion, s.SignResponse = false, false }, []string{"signAssertion"}},
 		"SHA-512":                      {func(s *app.SAMLSettings) { s.SignatureAlgorithm = xmldsig.RSASHA512 }, nil},
 		"SHA-1":                        {func(s *app.SAMLSettings) { s.SignatureAlgorithm = "http://www.w3.org/2000/09/xmldsig#rsa-sha1" }, []string{"signatureAlgorithm"}},
-		"an algorithm of other keys":   {func(s *app.SAMLSettings) { s.SignatureAlgorithm = xmldsig.ECDSASHA256 }, []string{"signatureAlgorithm"}},
-		"certificate":                  {func(s *app.SAMLSettings) { s.SPCertificates = []string{pair.PEM, "", pair.PEM} }, nil},
-		"no certificate":               {func(s *app.SAMLSettings) { s.SPCertificates = []string{"rubbish"} }, []string{"spCertificates[0]"}},
-		"too many certificates":        {func(s *app.SAMLSettings) { s.SPCertificates = make([]string, 11) }, []string{"spCertificates"}},
-		"logout URL":                   {func(s *app.SAMLSettings) { s.SLOURL = "http://sp.example.org/slo" }, []string{"sloUrl"}},
+		"SHA-1 by exception":           {func(s *app.SAMLSettings) { s.SignatureAlgorithm, s.AllowSHA1 = xmldsig.RSASHA1, true }, nil},
+		"the exception ended while it is used": {func(s *app.SAMLSettings) {
+			s.SignatureAlgorithm, s.AllowSHA1 = xmldsig.RSASHA1, false
+		}, []string{"signatureAlgorithm"}},
+		"encryption": {func(s *app.SAMLSettings) {
+			s.EncryptAssertions, s.EncryptionCertificate, s.EncryptionAlgorithm = true, pair.PEM, xmlenc.AES128GCM
+		}, nil},
+		"encryption without a certificate yet": {func(s *app.SAMLSettings) { s.EncryptAssertions = true }, nil},
+		"encryption for no certificate":        {func(s *app.SAMLSettings) { s.EncryptionCertificate = "rubbish" }, []string{"encryptionCertificate"}},
+		"encryption for a weak key":            {func(s *app.SAMLSettings) { s.EncryptionCertificate = weak }, []string{"encryptionCertificate"}},
+		"encryption for another kind of key":   {func(s *app.SAMLSettings) { s.EncryptionCertificate = curve }, []string{"encryptionCertificate"}},
+		"encryption by CBC": {func(s *app.SAMLSettings) {
+			s.EncryptionAlgorithm = "http://www.w3.org/2001/04/xmlenc#aes256-cbc"
+		}, []string{"encryptionAlgorithm"}},
+		"certificate of a curve":       {func(s *app.SAMLSettings) { s.SPCertificates = []string{curve} }, nil},
+		"weak certificate":             {func(s *app.SAMLSettings) { s.SPCertificates = []string{weak} }, nil},
+		"certificate of a strange key": {func(s *app.SAMLSettings) { s.SPCertificates = []string{strange} }, []string{"spCertificates[0]"}},
+		"logout": {func(s *app.SAMLSettings) {
+			s.SLOURL, s.SLOBinding, s.SLOResponseURL = "https://sp.example.org/slo?x=1", saml.BindingHTTPPost, "https://sp.example.org/done"
+		}, nil},
+		"logout by Redirect on loopback": {func(s *app.SAMLSettings) {
+			s.SLOURL, s.SLOBinding = "http://127.0.0.1:9000/slo", saml.BindingHTTPRedirect
+		}, nil},
+		"logout by SOAP": {func(s *app.SAMLSettings) {
+			s.SLOURL, s.SLOBinding = "https://sp.example.org/slo", "urn:oasis:names:tc:SAML:2.0:bindings:SOAP"
+		}, []string{"sloBinding"}},
+		"logout response elsewhere over http": {func(s *app.SAMLSettings) {
+			s.SLOURL, s.SLOResponseURL = "https://sp.example.org/slo", "http://sp.example.org/done"
+		}, []string{"sloResponseUrl"}},
+		"logout response without logout": {func(s *app.SAMLSettings) { s.SLOResponseURL = "https://sp.example.org/done" }, []string{"sloUrl"}},
+		"an algorithm of other keys":     {func(s *app.SAMLSettings) { s.SignatureAlgorithm = xmldsig.ECDSASHA256 }, []string{"signatureAlgorithm"}},
+		"certificate":                    {func(s *app.SAMLSettings) { s.SPCertificates = []string{pair.PEM, "", pair.PEM} }, nil},
+		"no certificate":                 {func(s *app.SAMLSettings) { s.SPCertificates = []string{"rubbish"} }, []string{"spCertificates[0]"}},
+		"too many certificates":          {func(s *app.SAMLSettings) { s.SPCertificates = make([]string, 11) }, []string{"spCertificates"}},
+		"logout URL":                     {func(s *app.SAMLSettings) { s.SLOURL = "http://sp.example.org/slo" }, []string{"sloUrl"}},
 		"mapping of an unknown attribute": {func(s *app.SAMLSettings) {
 			s.Mapping.Rows = []catalog.RowOverride{{Target: "x", Source: &catalog.Source{Attribute: "nope"}}}
 		}, []string{"mapping.rows[0].target"}},
@@ -195,6 +246,36 @@ func TestSAMLSettingsAreChecked(t *testing.T) {
 		}))(t)
 		if d := cmp.Diff([]string{"SP certificate"}, got.SAML.Missing); d != "" || got.SAML.Status != app.Incomplete {
 			t.Errorf("%v %s", got.SAML.Status, d)
+		}
+	})
+	t.Run("required signature with a weak certificate", func(t *testing.T) {
+		got := must(w.apps.SaveSAML(t.Context(), admin, a.ID, func(s *app.SAMLSettings) error {
+			s.RequireSignedRequests, s.SPCertificates = true, []string{weak}
+			return complete(s)
+		}))(t)
+		if d := cmp.Diff([]string{"SP certificate"}, got.SAML.Missing); d != "" {
+			t.Error(d)
+		}
+	})
+	t.Run("encryption without certificate", func(t *testing.T) {
+		got := must(w.apps.SaveSAML(t.Context(), admin, a.ID, func(s *app.SAMLSettings) error {
+			*s = app.SAMLSettings{SignAssertion: true, EncryptAssertions: true}
+			return complete(s)
+		}))(t)
+		if d := cmp.Diff([]string{"SP encryption certificate"}, got.SAML.Missing); d != "" || got.SAML.Status != app.Incomplete {
+			t.Errorf("%v %s", got.SAML.Status, d)
+		}
+		_, err := w.apps.ActivateSAML(t.Context(), admin, a.ID)
+		if d := cmp.Diff([]string{"encryptionCertificate"}, fields(err)); d != "" {
+			t.Error(d)
+		}
+		must(w.apps.SaveSAML(t.Context(), admin, a.ID, func(s *app.SAMLSettings) error { s.EncryptionCertificate = pair.PEM; return nil }))(t)
+		must(w.apps.ActivateSAML(t.Context(), admin, a.ID))(t)
+		if _, err := w.apps.SaveSAML(t.Context(), admin, a.ID, func(s *app.SAMLSettings) error { s.EncryptionCertificate = ""; return nil }); !problem.Is(err, problem.Conflict) {
+			t.Errorf("an active sign-on lost its certificate: %v", err)
+		}
+		if got := must(w.apps.DeactivateSAML(t.Context(), admin, a.ID))(t); got.SAML.Status != app.Off {
+			t.Errorf("%v", got.SAML.Status)
 		}
 	})
 	t.Run("connector without sign-on", func(t *testing.T) {
@@ -261,6 +342,92 @@ func TestWarnings(t *testing.T) {
 	hr := w.create(app.NewApplication{Connector: "custom-scim", Attributes: app.Attributes{Label: "HR"}})
 	if got := w.apps.TokenWarnings(hr, "Bearer abc"); len(got) == 0 || got[0].Field != "token" {
 		t.Errorf("token with its scheme: %v", got)
+	}
+}
+
+func TestWarningsOfKeys(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // G403: that is what is tested
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, ended := spCert(t, rsaKey(t), w.now.AddDate(0, 0, 5)), spCert(t, rsaKey(t), w.now.AddDate(0, 0, -5))
+	for name, c := range map[string]struct {
+		connector string
+		change    func(*app.SAMLSettings)
+		want      []string
+	}{
+		"none": {"custom-saml", func(s *app.SAMLSettings) {
+			s.SPCertificates, s.EncryptionCertificate, s.EncryptAssertions = []string{good}, good, true
+		}, nil},
+		"weak and ended": {"custom-saml", func(s *app.SAMLSettings) {
+			s.SPCertificates, s.EncryptionCertificate = []string{good, ended, spCert(t, weak, w.now.AddDate(0, 0, -1))}, ended
+		}, []string{"saml.spCertificates[1]", "saml.spCertificates[2]", "saml.spCertificates[2]", "saml.encryptionCertificate"}},
+		"SHA-1":         {"custom-saml", func(s *app.SAMLSettings) { s.AllowSHA1, s.SignatureAlgorithm = true, xmldsig.RSASHA1 }, []string{"saml.signatureAlgorithm"}},
+		"SHA-1 allowed": {"custom-saml", func(s *app.SAMLSettings) { s.AllowSHA1 = true }, []string{"saml.allowSha1"}},
+		"encryption for a product without it": {"atlassian-cloud", func(s *app.SAMLSettings) {
+			s.EncryptAssertions, s.EncryptionCertificate = true, good
+		}, []string{"saml.encryptAssertions"}},
+	} {
+		a := w.create(app.NewApplication{Connector: c.connector, Attributes: app.Attributes{Label: name}})
+		a = must(w.apps.SaveSAML(t.Context(), admin, a.ID, func(s *app.SAMLSettings) error { c.change(s); return nil }))(t)
+		var got []string
+		for _, x := range w.apps.Warnings(a) {
+			got = append(got, x.Field)
+			if x.Text == "" {
+				t.Errorf("%s without words", x.Field)
+			}
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+func TestSAMLSettingsAreKeptWhole(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.saml()
+		cert := spCert(t, rsaKey(t), w.now.AddDate(1, 0, 0))
+		want := app.SAMLSettings{
+			IDPEntityID: "https://id.example.org/x", SPEntityID: spEntity, ACS: []app.ACS{{URL: acsURL, Default: true}}, DefaultRelayState: "/x",
+			SignAssertion: true, SignResponse: true, SignatureAlgorithm: xmldsig.RSASHA1, RequireSignedRequests: true, SPCertificates: []string{cert},
+			AllowSHA1: true, EncryptAssertions: true, EncryptionCertificate: cert, EncryptionAlgorithm: xmlenc.AES192GCM,
+			SLOURL: "https://sp.example.org/slo", SLOBinding: saml.BindingHTTPPost, SLOResponseURL: "https://sp.example.org/done", SendSessionEnd: true,
+		}
+		must(w.apps.SaveSAML(t.Context(), admin, a.ID, func(s *app.SAMLSettings) error { *s = want; return nil }))(t)
+		got := must(w.apps.Get(t.Context(), admin, a.ID))(t).SAML.SAMLSettings
+		got.Mapping.Rows = nil
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+		if got.Hash() != crypto.SHA1 || got.Sign() != saml.SignBoth {
+			t.Errorf("%v, %v", got.Hash(), got.Sign())
+		}
+		ev := w.events(a.ID)[1]
+		for _, field := range []string{
+			"allowSha1", "encryptAssertions", "encryptionCertificate", "encryptionAlgorithm", "sloUrl", "sloBinding", "sloResponseUrl", "sendSessionEnd", "signatureAlgorithm",
+		} {
+			if !strings.Contains(ev, "saml."+field+"=") {
+				t.Errorf("%s isn't told in %s", field, ev)
+			}
+		}
+		if strings.Contains(ev, "BEGIN") {
+			t.Errorf("PEM in the event: %s", ev)
+		}
+	})
+}
+
+func TestLogoutEndpoints(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.saml()
+	old := w.apps.URLs(a).SLO
+	a = must(w.apps.ChangeSlug(t.Context(), admin, a.ID, "elsewhere"))(t)
+	if d := cmp.Diff([]string{"https://id.example.org/saml2/elsewhere/slo", old}, w.apps.LogoutEndpoints(a)); d != "" {
+		t.Error(d)
+	}
+	b := w.create(app.NewApplication{Connector: "custom-scim", Attributes: app.Attributes{Label: "SCIM only"}})
+	if got := w.apps.LogoutEndpoints(b); len(got) != 0 {
+		t.Errorf("%v", got)
 	}
 }
 
@@ -343,6 +510,10 @@ func TestCertificates(t *testing.T) {
 		if next.Status != keys.Next || next.Fingerprint() == first.Fingerprint() {
 			t.Errorf("prepared %+v", next)
 		}
+		_, err := w.apps.PrepareCertificate(t.Context(), admin, a.ID, keys.Options{Bits: 1024, Days: -1})
+		if d := cmp.Diff([]string{"bits", "days"}, fields(err)); d != "" {
+			t.Errorf("wrong options: %v", err)
+		}
 		if now := must(w.apps.SwitchCertificate(t.Context(), admin, a.ID))(t); now.Fingerprint() != next.Fingerprint() {
 			t.Error("switched to another one")
 		}
@@ -358,7 +529,7 @@ func TestCertificates(t *testing.T) {
 		if err := w.apps.RemoveCertificate(t.Context(), admin, a.ID, keys.Current); !problem.Is(err, problem.Conflict) {
 			t.Errorf("removed the current one: %v", err)
 		}
-		_, err := w.apps.UploadCertificate(t.Context(), admin, a.ID, app.CertificateUpload{Certificate: own.PEM, PrivateKey: "rubbish"})
+		_, err = w.apps.UploadCertificate(t.Context(), admin, a.ID, app.CertificateUpload{Certificate: own.PEM, PrivateKey: "rubbish"})
 		if !problem.Is(err, problem.Invalid) || fields(err)[0] != "privateKey" {
 			t.Errorf("upload without key: %v", err)
 		}
