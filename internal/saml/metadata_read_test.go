@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/big"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
 )
 
 // federation writes a federation's aggregate in canonical form, entity by entity: service providers and, every third
@@ -388,6 +390,47 @@ func TestReadSPMetadataValidity(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzReadSPMetadata: a document read piece by piece says what it says at once, the service provider that is read is in
+// the list, and nobody's signature is on it.
+func FuzzReadSPMetadata(f *testing.F) {
+	stranger := []crypto.PublicKey{samltest.Other().Cert.PublicKey}
+	for _, xml := range seeds(f, "testdata/metadata/*.xml") {
+		f.Add(bytes.ReplaceAll(bytes.ReplaceAll(xml, []byte("CERTIFICATE-SP"), []byte(federationCert)), []byte("CERTIFICATE-NEXT"), []byte(federationCert)), "")
+	}
+	f.Add(atlassian().Metadata(), spEntityID)
+	group := strings.Replace(federationHead, ">", ` cacheDuration="PT6H">`, 1)
+	f.Add([]byte(group+federationEntity(0)+group+federationEntity(1)+`</md:EntitiesDescriptor>`+federationEntity(2)+`</md:EntitiesDescriptor>`), "https://e1.example.edu/shibboleth")
+	f.Add(signedFederation(f, 2), "https://e0.example.edu/shibboleth")
+	f.Fuzz(func(t *testing.T, xml []byte, id string) {
+		m, err := saml.ParseSPMetadata(xml, id, noon)
+		again, errAgain := saml.ReadSPMetadata(iotest.HalfReader(bytes.NewReader(xml)), id, noon)
+		if diff := cmp.Diff(m, again, cmp.Comparer((*x509.Certificate).Equal)); diff != "" || (err == nil) != (errAgain == nil) {
+			t.Fatal(err, errAgain, diff)
+		}
+		if signed, err := saml.VerifyMetadata(xml, stranger); err == nil {
+			t.Fatalf("verified %s", signed)
+		}
+		if err != nil {
+			if e := new(saml.Error); !errors.As(err, &e) || e.Text == "" {
+				t.Fatalf("no text for the administrator: %v", err)
+			}
+			return
+		}
+		ids, err := saml.SPEntityIDs(xml, noon)
+		if err != nil || !slices.Contains(ids, m.EntityID) {
+			t.Fatalf("%q is not among %q: %v", m.EntityID, ids, err)
+		}
+		if id != "" && m.EntityID != id {
+			t.Fatalf("entityID %q for %q", m.EntityID, id)
+		}
+		for _, c := range m.EncryptionKeys() {
+			if _, err := xmlenc.NewRecipient(c.Certificate, ""); err != nil || c.Use == saml.UseSigning {
+				t.Fatalf("a key that can't be encrypted to: %v", err)
+			}
+		}
+	})
 }
 
 func BenchmarkReadSPMetadata(b *testing.B) {

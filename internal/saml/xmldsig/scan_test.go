@@ -3,9 +3,13 @@ package xmldsig_test
 import (
 	"bytes"
 	"crypto"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -207,6 +211,17 @@ func TestVerifyLarge(t *testing.T) {
 	v, err := xmldsig.Verify(root, keys, lim)
 	if err != nil || !bytes.Equal(v.Bytes(), raw) {
 		t.Error("another result than Verify's:", err)
+	}
+	dir := t.TempDir()
+	for name, b := range map[string][]byte{"ours.xml": doc, "cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: samltest.IdP().Cert.Raw})} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "xmlsec1", "--verify", "--pubkey-cert-pem", "cert.pem", "--id-attr:ID", "urn:m:m:all", "ours.xml")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("xmlsec1: %v: %s", err, out)
 	}
 	for name, change := range map[string][2]string{
 		"text":         {"Number 19999<", "Number 29999<"},
