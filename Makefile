@@ -93,7 +93,7 @@ bench: ## Micro-benchmarks
 	$(GO) test -run xxx -bench . -benchmem ./internal/saml/... ./internal/catalog ./internal/provision/plan ./internal/work ./internal/store ./internal/authn ./internal/directory ./internal/idp
 
 # Each ends with one line: VERDICT <name> pass|short <what>.
-.PHONY: bench-sso bench-login bench-provisioning bench-lists bench-footprint interop contract chaos
+.PHONY: bench-sso bench-login bench-provisioning bench-lists bench-footprint interop interop-page contract chaos
 bench-sso: build ## Sign-on: the whole exchange beside the bare signature
 	$(GO) run ./test/load sso
 bench-login: build ## Password, session and response beside the bare hash
@@ -104,8 +104,10 @@ bench-lists: build ## Lists at size
 	$(GO) run ./test/load lists
 bench-footprint: build ## Size, start and memory
 	$(GO) run ./test/load footprint
-interop: build ## Foreign service providers
-	$(GO) run ./test/load interop
+interop: build ## Foreign service providers sign people on; installs them on Debian where they are missing
+	$(GO) run ./test/interop
+interop-page: build ## The same, and writes docs/saml-interoperation.md anew
+	$(GO) run ./test/interop -write docs/saml-interoperation.md
 contract: build ## Connectors against targets that play their quirks
 	$(GO) run ./test/load contract
 chaos: build ## Faults, crashes and replicas

@@ -52,6 +52,8 @@ type bench struct {
 	uploaded bool
 	idp      idpSide
 	set      settings
+	// browsers are those of the case that runs.
+	browsers []*browser
 }
 
 // mapping is what the application gets of people.
@@ -188,7 +190,27 @@ func readIdP(md []byte) (idpSide, error) {
 	return s, nil
 }
 
-func (b *bench) browser() (*browser, error) { return newBrowser(b.product.url, email) }
+// browser is a new one for the person.
+func (b *bench) browser() (*browser, error) {
+	br, err := newBrowser(b.product.url, email)
+	b.browsers = append(b.browsers, br)
+	return br, err
+}
+
+// keep writes the messages that the browsers of a case carried to files.
+func (b *bench) keep(name string) error {
+	n := 0
+	for _, br := range b.browsers {
+		for _, m := range br.messages {
+			n++
+			file := fmt.Sprintf("%s-%s-%d-%s.xml", b.lab.slug, name, n, rootName(m.xml))
+			if err := os.WriteFile(filepath.Join(b.lab.dir, file), m.xml, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // signOn begins at the service provider and ends there; the session is nil if it took nobody in.
 func (b *bench) signOn(ctx context.Context, br *browser) (*page, *session, error) {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -312,9 +311,6 @@ func (b *browser) note(to *url.URL, binding string, values url.Values) error {
 			if raw, err = io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(raw)), 1<<20)); err != nil {
 				return fmt.Errorf("%s to %s: %w", parameter, to.Redacted(), err)
 			}
-		}
-		if os.Getenv("DUMP") != "" {
-			fmt.Fprintf(os.Stderr, "%s\n", raw)
 		}
 		b.messages = append(b.messages, message{parameter: parameter, binding: binding, to: to, values: values, xml: raw})
 	}

@@ -304,7 +304,7 @@ func force(ctx context.Context, b *bench) error {
 	if _, err := b.accepted(ctx, second); err != nil {
 		return err
 	}
-	if m := second.last("AuthnRequest"); m == nil || !holds(m.xml, `ForceAuthn="true"`) && !holds(m.xml, `ForceAuthn="1"`) {
+	if m := second.last("AuthnRequest"); m == nil || !isTrue(m.xml, "ForceAuthn") {
 		return errors.New("the request has no ForceAuthn")
 	}
 	if second.signIns != 2 {
@@ -327,7 +327,7 @@ func passive(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	if m := br.last("AuthnRequest"); m == nil || !holds(m.xml, `IsPassive="true"`) && !holds(m.xml, `IsPassive="1"`) {
+	if m := br.last("AuthnRequest"); m == nil || !isTrue(m.xml, "IsPassive") {
 		return errors.New("the request has no IsPassive")
 	}
 	m := br.last("Response")

@@ -117,6 +117,16 @@ func signedElement(xml []byte, name string) bool {
 	return e != nil && e.SelectElement("Signature") != nil
 }
 
+// isTrue tells whether an attribute of a message's root is set to true.
+func isTrue(xml []byte, name string) bool {
+	doc := etree.NewDocument()
+	if err := doc.ReadFromBytes(xml); err != nil || doc.Root() == nil {
+		return false
+	}
+	v := doc.Root().SelectAttrValue(name, "")
+	return v == "true" || v == "1"
+}
+
 func rootName(xml []byte) string {
 	doc := etree.NewDocument()
 	if err := doc.ReadFromBytes(xml); err != nil || doc.Root() == nil {

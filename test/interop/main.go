@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string) int {
 	}
 	m.print(os.Stdout)
 	if o.write != "" {
-		if err := writePage(o.write, m); err != nil {
+		if err := writePage(o.write, m, providers()); err != nil {
 			fmt.Fprintln(os.Stderr, "interop:", err)
 			return 1
 		}
@@ -181,11 +181,18 @@ func one(ctx context.Context, o options, p *product, e entry, rows []aCase, l *l
 		case len(missing) > 0:
 			c.cells[r.key] = outcome{later, "this build has no " + strings.Join(missing, ", ")}
 		default:
-			o := attempt(ctx, r, b)
-			if l, ok := lacks[r.key]; ok && o.mark == fail && strings.Contains(o.reason, l.symptom) {
-				o = outcome{none, l.reason}
+			b.browsers = nil
+			got := attempt(ctx, r, b)
+			if l, ok := lacks[r.key]; ok && got.mark == fail && strings.Contains(got.reason, l.symptom) {
+				got = outcome{none, l.reason}
 			}
-			c.cells[r.key] = o
+			c.cells[r.key] = got
+			if o.keep {
+				if err := b.keep(r.key); err != nil {
+					c.failed = err.Error()
+					return c
+				}
+			}
 		}
 		if o.verbose {
 			fmt.Printf("#   %-17s %s %s\n", r.key, c.cells[r.key].mark, c.cells[r.key].reason)

@@ -14,16 +14,89 @@ type entry struct {
 	node     bool     // needs node_modules
 	module   bool     // needs the programs of test/interop/gosaml2
 	make     func() provider
+	// advice is for those who join it to Latchkey.
+	advice []string
 }
 
 // providers are all, in the order of the matrix.
 func providers() []entry {
 	return []entry{
-		{slug: "shibboleth", packages: []string{"apache2-bin", "libapache2-mod-shib", "shibboleth-sp-utils"}, make: newShibboleth},
-		{slug: "mellon", packages: []string{"apache2-bin", "libapache2-mod-auth-mellon"}, make: newMellon},
-		{slug: "node-saml", node: true, make: nodeSAML},
-		{slug: "gosaml2", module: true, make: goSAML2},
-		{slug: "crewjam", module: true, make: crewjam},
+		{
+			slug: "shibboleth", packages: []string{"apache2-bin", "libapache2-mod-shib", "shibboleth-sp-utils"}, make: newShibboleth,
+			advice: []string{
+				"Attributes need a line each in `attribute-map.xml`, with `nameFormat=\"urn:oasis:names:tc:SAML:2.0:attrname-format:basic\"`: what isn't there is dropped silently.",
+				"A NameID reaches programs only by a line with `NameIDAttributeDecoder` for its format.",
+				"Several values arrive joined by semicolons; a semicolon within a value comes as `\\;`.",
+				"Single logout: set `signing=\"true\"` (or `front`) on `ApplicationDefaults`, since Latchkey takes signed logout messages only.",
+			},
+		},
+		{
+			slug: "mellon", packages: []string{"apache2-bin", "libapache2-mod-auth-mellon"}, make: newMellon,
+			advice: []string{
+				"Values reach programs as XML writes them: `&` is `&amp;`, `<` is `&lt;`. Programs have to turn that back.",
+				"`MellonSignatureMethod rsa-sha256` is needed where it was built with SHA-1 as the default: Latchkey refuses SHA-1 but by exception.",
+				"Requests go by the binding that stands first in Latchkey's metadata, Redirect; for POST take the other endpoint out of the copy of the metadata.",
+				"The NameID format that it asks for is the first `NameIDFormat` of its own metadata file.",
+				"Set `MellonEnvVarsSetCount On` to read attributes with several values.",
+				"It has no setting for ForceAuthn.",
+			},
+		},
+		{
+			slug: "node-saml", node: true, make: nodeSAML,
+			advice: []string{
+				"With `authnRequestBinding: \"HTTP-POST\"` set `skipRequestCompression: true`: it compresses requests by POST otherwise, which saml-bindings §3.5.4 doesn't know, and Latchkey refuses them.",
+				"It reads no metadata: give it the sign-on URL as `entryPoint` and all certificates of the metadata as the list `idpCert`, so that a change of certificate goes smoothly.",
+				"Choose RSA-SHA256 or RSA-SHA512: it doesn't know RSA-SHA384.",
+				"`wantAssertionsSigned` and `wantAuthnResponseSigned` are both on by default, while Latchkey signs the assertion only by default: turn on signing of the response here, or `wantAuthnResponseSigned` off there.",
+				"It asks for the context PasswordProtectedTransport unless `disableRequestedAuthnContext` is set.",
+			},
+		},
+		{
+			slug: "gosaml2", module: true, make: goSAML2,
+			advice: []string{
+				"For signed requests by POST set `SignAuthnRequestsCanonicalizer` to exclusive canonicalization: the default, C14N 1.1, is one that saml-core §5.4.3 advises against, and Latchkey refuses it.",
+				"`MetadataWithSLO` takes its hours for nanoseconds: pass 0, or the metadata has ended before anybody reads it.",
+				"`RetrieveAssertionInfo` only warns of a wrong audience or time: the program has to look at `WarningInfo`.",
+				"Logout goes by POST: give the single logout service in Latchkey with the POST binding.",
+			},
+		},
+		{slug: "crewjam", module: true, make: crewjam, advice: []string{
+			"`AllowIDPInitiated` has to be on for tiles of the portal.",
+			"Requests are signed only if `SignatureMethod` is set, logout messages if `LogoutSignatureMethod` is.",
+		}},
+		{
+			slug: "simplesamlphp", packages: []string{"simplesamlphp", "php-cli", "php-xml"}, make: newSimpleSAMLphp,
+			advice: []string{
+				"Latchkey's metadata can be read as it is: `'metadata.sources' => [['type' => 'xml', 'file' => …]]`.",
+				"`sign.logout` and `validate.logout` have to be on for single logout.",
+				"Requests go by Redirect where the metadata offers it.",
+			},
+		},
+		{
+			slug: "pysaml2", packages: []string{"python3-pysaml2", "xmlsec1"}, make: pySAML2,
+			advice: []string{
+				"For persistent NameIDs set `name_id_format_allow_create`: by default it forbids to make one, and Latchkey answers InvalidNameIDPolicy until the person has one (saml-core §3.4.1.1).",
+				"Set `signing_algorithm` and `digest_algorithm`: its defaults are SHA-1.",
+				"Pass `conv_info` to `parse_authn_request_response`, or it doesn't look at the Recipient.",
+				"`allow_unknown_attributes` lets attributes through that its own maps don't name.",
+			},
+		},
+		{
+			slug: "python3-saml", packages: []string{"python3-onelogin-saml2"}, make: python3SAML,
+			advice: []string{
+				"Set `signatureAlgorithm` and `digestAlgorithm`: its defaults are SHA-1.",
+				"Its metadata names a key for encryption only while `wantAssertionsEncrypted` or `wantNameIdEncrypted` is on: turn that on before Latchkey reads the metadata.",
+				"It sends requests and logout messages by Redirect only.",
+			},
+		},
+		{
+			slug: "ruby-saml", packages: []string{"ruby-saml", "ruby-webrick"}, make: rubySAML,
+			advice: []string{
+				"Set `signature_method` and `digest_method`: the defaults of this version are SHA-1.",
+				"For requests by POST set `compress_request` to false: it compresses them otherwise.",
+				"It takes the first certificate of the metadata and those after it, so a change of certificate goes smoothly.",
+			},
+		},
 	}
 }
 
@@ -49,6 +122,35 @@ func crewjam() provider {
 	return &scripted{
 		title: "crewjam/saml", ver: goModule("github.com/crewjam/saml"),
 		command: func(l *lab) []string { return []string{filepath.Join(l.dir, "gosaml2"), "crewjam"} },
+	}
+}
+
+func pySAML2() provider {
+	return &scripted{
+		title: "pysaml2", ver: debian("python3-pysaml2"), env: []string{"PYTHONDONTWRITEBYTECODE=1"},
+		command: func(l *lab) []string {
+			return []string{"/usr/bin/python3", filepath.Join(l.root, "python", "pysaml2_sp.py")}
+		},
+	}
+}
+
+func python3SAML() provider {
+	return &scripted{
+		title: "python3-saml", ver: debian("python3-onelogin-saml2"), env: []string{"PYTHONDONTWRITEBYTECODE=1"},
+		command: func(l *lab) []string {
+			return []string{"/usr/bin/python3", filepath.Join(l.root, "python", "onelogin_sp.py")}
+		},
+		cannot: map[string]lack{
+			"sp-post":     {"it sends requests by Redirect only", "the request went by Redirect"},
+			"signed-post": {"it sends requests by Redirect only", "the request went by Redirect"},
+		},
+	}
+}
+
+func rubySAML() provider {
+	return &scripted{
+		title: "ruby-saml", ver: debian("ruby-saml"),
+		command: func(l *lab) []string { return []string{"/usr/bin/ruby", filepath.Join(l.root, "ruby", "sp.rb")} },
 	}
 }
 

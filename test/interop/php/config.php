@@ -1,0 +1,41 @@
+<?php
+// SimpleSAMLphp's configuration; what differs from run to run is in INTEROP_SETTINGS.
+
+$set = json_decode(file_get_contents(getenv('INTEROP_SETTINGS')), true);
+$dir = dirname(getenv('INTEROP_SETTINGS'));
+$config = [
+    'baseurlpath' => $set['base'] . '/',
+    'application' => ['baseURL' => $set['base']],
+    'certdir' => $dir . '/',
+    'loggingdir' => $dir . '/',
+    'datadir' => $dir . '/',
+    'tempdir' => $dir . '/tmp',
+    'metadatadir' => $dir . '/',
+    'attributenamemapdir' => '/usr/share/simplesamlphp/attributemap/',
+    'secretsalt' => 'only-for-a-test-on-loopback',
+    'auth.adminpassword' => 'only-for-a-test-on-loopback',
+    'timezone' => 'UTC',
+    'logging.level' => \SimpleSAML\Logger::DEBUG,
+    'logging.handler' => 'file',
+    'logging.logfile' => 'simplesamlphp.log',
+    'showerrors' => true,
+    'errorreporting' => false,
+    'trusted.url.domains' => null,
+    'enable.http_post' => false,
+    'assertion.allowed_clock_skew' => 60,
+    'module.enable' => ['core' => true, 'saml' => true],
+    'store.type' => 'phpsession',
+    'session.duration' => 28800,
+    'session.cookie.secure' => false,
+    'session.cookie.samesite' => null,
+    'session.phpsession.cookiename' => 'SimpleSAML',
+    'session.phpsession.savepath' => $dir . '/tmp',
+    'language.default' => 'en',
+    'language.available' => ['en'],
+    'language.rtl' => [],
+    'language.cookie.secure' => false,
+    'theme.use' => 'default',
+    'metadata.sources' => [['type' => 'xml', 'file' => $set['idp']['metadata']]],
+    'metadata.sign.enable' => false,
+    'proxy' => null,
+];
