@@ -52,8 +52,24 @@ func (c *Console) routesApplications(mux *http.ServeMux) {
 		{"GET " + appsPath + "/{id}/sign-on", c.signOn},
 		{"POST " + appsPath + "/{id}/sign-on/ours", c.saveOurValues},
 		{"POST " + appsPath + "/{id}/sign-on/theirs", c.saveTheirValues},
-		{"POST " + appsPath + "/{id}/sign-on/metadata", c.importMetadata},
-		{"POST " + appsPath + "/{id}/sign-on/advanced", c.saveSigning},
+		{"GET " + appsPath + "/{id}/sign-on/metadata/changes", c.metadataChanges},
+		{"POST " + appsPath + "/{id}/sign-on/metadata/watch", c.watchMetadata},
+		{"POST " + appsPath + "/{id}/sign-on/metadata/check", c.checkMetadata},
+		{"POST " + appsPath + "/{id}/sign-on/metadata/stop", c.unwatchMetadata},
+		{"POST " + appsPath + "/{id}/sign-on/metadata/approve", c.approveMetadata},
+		{"POST " + appsPath + "/{id}/sign-on/metadata/dismiss", c.dismissMetadata},
+		{"GET " + appsPath + "/{id}/sign-on/metadata/{upload}", c.showMetadataFile},
+		{"POST " + appsPath + "/{id}/sign-on/metadata/{upload}/take", c.takeMetadataFile},
+		{"POST " + appsPath + "/{id}/sign-on/metadata/{upload}/drop", c.dropMetadataFile},
+		{"POST " + appsPath + "/{id}/sign-on/subject", c.saveSubject},
+		{"POST " + appsPath + "/{id}/sign-on/signatures", c.saveSignatures},
+		{"GET " + appsPath + "/{id}/sign-on/sha1", c.confirmSHA1},
+		{"POST " + appsPath + "/{id}/sign-on/sha1", c.allowSHA1},
+		{"POST " + appsPath + "/{id}/sign-on/sha1/end", c.endSHA1},
+		{"POST " + appsPath + "/{id}/sign-on/requests", c.saveRequests},
+		{"POST " + appsPath + "/{id}/sign-on/encryption", c.saveEncryption},
+		{"POST " + appsPath + "/{id}/sign-on/logout", c.saveLogout},
+		{"POST " + appsPath + "/{id}/sign-on/session", c.saveSessionEnd},
 		{"POST " + appsPath + "/{id}/sign-on/activate", c.activateSignOn},
 		{"GET " + appsPath + "/{id}/sign-on/deactivate", c.confirmDeactivateSignOn},
 		{"POST " + appsPath + "/{id}/sign-on/deactivate", c.deactivateSignOn},
@@ -106,6 +122,8 @@ func (c *Console) routesApplications(mux *http.ServeMux) {
 	} {
 		c.handle(mux, r.pattern, r.handler)
 	}
+	// A path that ends so may carry a large file.
+	c.handleUpload(mux, "POST "+appsPath+"/{id}/sign-on/metadata/import", postedUpload, c.uploadMetadata)
 }
 
 // appPath is the path of an application's page, with further parts behind it.
@@ -129,6 +147,11 @@ type appFrame struct {
 	// Pairs are the signing certificates: current, next, previous, as far as there are any.
 	Pairs []keys.Pair
 	URLs  app.URLs
+	// Source is where the other side's metadata is watched, if Watched.
+	Source  app.MetadataSource
+	Watched bool
+	// Mailing tells whether mail is set up.
+	Mailing bool
 	// May tells whether the person may change applications.
 	May bool
 	Now time.Time
@@ -156,13 +179,16 @@ func (c *Console) application(w http.ResponseWriter, r *request, tab string) (ap
 }
 
 func (c *Console) frame(w http.ResponseWriter, r *request, a app.Application, tab string) (appFrame, error) {
-	f := appFrame{App: a, May: r.can(access.ManageApplications), Now: c.Now(), URLs: c.Apps.URLs(a), publicURL: c.PublicURL}
+	f := appFrame{App: a, May: r.can(access.ManageApplications), Now: c.Now(), URLs: c.Apps.URLs(a), publicURL: c.PublicURL, Mailing: c.Mail.Configured()}
 	var err error
 	if f.Con, err = c.Catalog.Get(a.Connector); err != nil {
 		f.Con = &catalog.Connector{Key: a.Connector, Name: a.Connector, Generic: true}
 	}
 	if f.Con.SAML != nil {
 		if f.Pairs, err = c.Apps.Certificates(r.Context(), r.By, a.ID); err != nil {
+			return f, err
+		}
+		if f.Source, f.Watched, err = c.Apps.MetadataSource(r.Context(), r.By, a.ID); err != nil {
 			return f, err
 		}
 	}
@@ -236,6 +262,12 @@ func (f appFrame) badges() templ.Component {
 	if f.Con.SCIM != nil {
 		list = append(list, provisioningBadge(f.Provisioning))
 	}
+	if level, text := f.certificateState(); level == web.Warn || level == web.Danger {
+		list = append(list, web.Badge{Level: level, Label: "Certificate " + text, Icon: "calendar-clock"})
+	}
+	if f.Source.Proposal != nil {
+		list = append(list, web.Badge{Level: web.Warn, Label: "Metadata has changed", Icon: "git-compare"})
+	}
 	if f.Con.Bookmark != nil {
 		list = append(list, web.Badge{Level: web.Neutral, Label: "Bookmark", Icon: "bookmark"})
 	}
@@ -270,6 +302,9 @@ func (f appFrame) tabs(active string) []web.Tab {
 		t := tab(tabSignOn, "Sign-on", "sign-on")
 		if level, _ := f.certificateState(); level != web.OK && level != web.Neutral {
 			t.Level = level
+		}
+		if f.Watched && t.Level != web.Danger && (f.Source.Proposal != nil || f.Source.Error != "") {
+			t.Level = web.Warn
 		}
 		list = append(list, t)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 	"github.com/latchkey-idp/latchkey/internal/scim"
 	"github.com/latchkey-idp/latchkey/internal/scim/scimtest"
 	"github.com/latchkey-idp/latchkey/internal/web/webtest"
@@ -173,8 +174,10 @@ func TestMainJobThroughThePages(t *testing.T) {
 	before, _ := s.apps.Certificates(s.ctx(), system, id)
 	s.get("admin", at("certificate", "swap")).page().has("Prepare the next certificate")
 	s.post("admin", at("certificate", "prepare")).goes(at("certificate", "swap"))
-	s.get("admin", at("certificate", "swap")).page().has("Switch now", "but don&#39;t save there yet", "certificate-next.pem")
-	s.post("admin", at("certificate", "switch")).goes(at("certificate", "swap"))
+	s.get("admin", at("certificate", "swap")).page().has("Switch now", "But don&#39;t save there yet", "certificate-next.pem")
+	early := s.post("admin", at("certificate", "switch")).status(http.StatusUnprocessableEntity).has("Tick it when it is done there")
+	webtest.Check(t, early.Body.Bytes())
+	s.post("admin", at("certificate", "switch"), "ready", "on").goes(at("certificate", "swap"))
 	s.get("admin", at("certificate", "swap")).page().has("Go back to the previous one", "Test sign-on")
 	s.post("admin", at("certificate", "back")).goes(at("certificate", "swap"))
 	after, err := s.apps.Certificates(s.ctx(), system, id)
@@ -226,7 +229,7 @@ func (s *site) applicationPages(id app.ID) []string {
 func (s *site) managingPages(id app.ID) []string {
 	var list []string
 	for _, p := range []string{
-		"/slug", "/delete", "/sign-on/deactivate", "/certificate/upload", "/certificate/swap", "/provisioning/deactivate", "/provisioning/token",
+		"/slug", "/delete", "/sign-on/deactivate", "/sign-on/sha1", "/certificate/upload", "/certificate/swap", "/provisioning/deactivate", "/provisioning/token",
 		"/groups/" + string(s.engineering) + "/unbind", "/mappings/scim/row", "/mappings/saml/row", "/mappings/scim/row?target=displayName",
 		"/mappings/saml/row?target=NameID", "/mappings/scim/row?target=" + url.QueryEscape(`emails[type eq "work"].value`),
 	} {
@@ -294,7 +297,22 @@ func TestApplicationRoles(t *testing.T) {
 		{s.appPath(s.atlassian, "delete"), []string{"confirm", "Atlassian Cloud"}},
 		{s.appPath(s.atlassian, "sign-on", "ours"), []string{"idpEntityId", "x"}},
 		{s.appPath(s.atlassian, "sign-on", "theirs"), []string{"spEntityId", "x"}},
-		{s.appPath(s.atlassian, "sign-on", "advanced"), []string{"sign", "both"}},
+		{s.appPath(s.atlassian, "sign-on", "subject"), []string{"source", "username"}},
+		{s.appPath(s.atlassian, "sign-on", "signatures"), []string{"sign", "both"}},
+		{s.appPath(s.atlassian, "sign-on", "encryption"), nil},
+		{s.appPath(s.atlassian, "sign-on", "requests"), nil},
+		{s.appPath(s.atlassian, "sign-on", "logout"), []string{"sloUrl", "https://x.example/slo"}},
+		{s.appPath(s.atlassian, "sign-on", "session"), []string{"sendSessionEnd", "on"}},
+		{s.appPath(s.atlassian, "sign-on", "sha1"), []string{"confirm", "Atlassian Cloud"}},
+		{s.appPath(s.atlassian, "sign-on", "sha1", "end"), nil},
+		{s.appPath(s.atlassian, "sign-on", "metadata", "import"), nil},
+		{s.appPath(s.atlassian, "sign-on", "metadata", "watch"), []string{"url", "https://x.example/md"}},
+		{s.appPath(s.atlassian, "sign-on", "metadata", "check"), nil},
+		{s.appPath(s.atlassian, "sign-on", "metadata", "stop"), nil},
+		{s.appPath(s.atlassian, "sign-on", "metadata", "approve"), nil},
+		{s.appPath(s.atlassian, "sign-on", "metadata", "dismiss"), nil},
+		{s.appPath(s.atlassian, "sign-on", "metadata", "none", "take"), nil},
+		{s.appPath(s.atlassian, "sign-on", "metadata", "none", "drop"), nil},
 		{s.appPath(s.atlassian, "sign-on", "activate"), nil},
 		{s.appPath(s.atlassian, "sign-on", "deactivate"), nil},
 		{s.appPath(s.atlassian, "certificate", "prepare"), nil},
@@ -437,11 +455,21 @@ func TestSignOnForms(t *testing.T) {
 		"index no number":        {"theirs", []string{"spEntityId", "x", "acs[0].url", acs, "acs[0].index", "first"}, 422, "number from 0 to 65535"},
 		"placeholder left":       {"theirs", []string{"spEntityId", "x", "acs[0].url", acs, "defaultRelayState", "https://<site>.atlassian.net"}, 422, "angle brackets"},
 		"active needs them":      {"theirs", []string{"spEntityId", ""}, 409, "Deactivate it before"},
-		"nothing signed":         {"advanced", []string{"sign", "", "signatureAlgorithm", "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"}, 422, "unsigned answer"},
-		"unknown algorithm":      {"advanced", []string{"sign", "both", "signatureAlgorithm", "sha1"}, 422, "Choose RSA"},
-		"no certificate":         {"advanced", []string{"sign", "both", "spCertificates[0]", "nonsense!"}, 422, "not a certificate"},
-		"signed by whom":         {"advanced", []string{"sign", "both", "requireSignedRequests", "on"}, 409, "SP certificate"},
-		"no metadata":            {"metadata", nil, 422, "Choose the metadata file"},
+		"nothing signed":         {"signatures", []string{"sign", "", "signatureAlgorithm", xmldsig.RSASHA256}, 422, "unsigned answer"},
+		"unknown algorithm":      {"signatures", []string{"sign", "both", "signatureAlgorithm", "sha1"}, 422, "Choose RSA"},
+		"SHA-1 unasked":          {"signatures", []string{"sign", "both", "signatureAlgorithm", xmldsig.RSASHA1}, 422, "SHA-1 is broken"},
+		"no certificate":         {"requests", []string{"newCertificate", "nonsense!"}, 422, "not a certificate"},
+		"signed by whom":         {"requests", []string{"requireSignedRequests", "required"}, 422, "every request would be refused"},
+		"encrypted for whom":     {"encryption", []string{"encryptAssertions", "on"}, 422, "certificate to encrypt for"},
+		"encrypted for nonsense": {"encryption", []string{"encryptAssertions", "on", "encryptionCertificate", "nonsense!"}, 422, "not a certificate"},
+		"encrypted badly":        {"encryption", []string{"encryptionAlgorithm", "aes-cbc"}, 422, "AES-CBC can be tampered with"},
+		"logout over http":       {"logout", []string{"sloUrl", "http://example.com/slo"}, 422, "must begin with https"},
+		"logout to nowhere":      {"logout", []string{"sloResponseUrl", "https://example.com/slo"}, 422, "single logout URL too"},
+		"logout by pigeon":       {"logout", []string{"sloUrl", "https://example.com/slo", "sloBinding", "pigeon"}, 422, "HTTP-Redirect or HTTP-POST"},
+		"known by nothing":       {"subject", nil, 422, "what identifies a person"},
+		"known by no attribute":  {"subject", []string{"source", "custom"}, 422, "custom attribute"},
+		"no metadata":            {"metadata/import", nil, 422, "Choose the metadata file"},
+		"no address":             {"metadata/watch", []string{"url", "atlassian"}, 422, "metadata URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.t = t
@@ -450,14 +478,13 @@ func TestSignOnForms(t *testing.T) {
 		})
 	}
 	s.t = t
-	s.upload("admin", at("sign-on", "metadata"), "metadata", "x.xml", "<not-metadata/>").status(http.StatusUnprocessableEntity)
-	s.upload("admin", at("sign-on", "metadata"), "metadata", "x.xml", `<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="https://sp.example.com">
-		<SPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">
-		<AssertionConsumerService index="3" isDefault="true" Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="https://sp.example.com/acs"/>
-		</SPSSODescriptor></EntityDescriptor>`).goes(at("sign-on"))
-	if got := s.app(s.atlassian).SAML; got.SPEntityID != "https://sp.example.com" || len(got.ACS) != 1 || got.ACS[0].Index != 3 {
-		t.Errorf("taken from the metadata: %+v", got.SAMLSettings)
-	}
+	bad := s.upload("admin", at("sign-on", "metadata", "import"), "metadata", "x.xml", "<not-metadata/>").status(http.StatusUnprocessableEntity)
+	webtest.Check(t, bad.Body.Bytes())
+	_, err := s.apps.SaveSAML(s.ctx(), system, s.atlassian, func(to *app.SAMLSettings) error {
+		to.SPEntityID, to.ACS = "https://sp.example.com", []app.ACS{{Index: 3, URL: "https://sp.example.com/acs"}}
+		return nil
+	})
+	s.must(err)
 	// The connector doubts what isn't Atlassian's.
 	s.get("admin", at("sign-on")).page().has("SP entity ID starts with https://auth.atlassian.com/", "ACS URL starts with")
 	// Two, with a default and a gap filled.
@@ -467,7 +494,7 @@ func TestSignOnForms(t *testing.T) {
 		t.Errorf("ACS %v, want %v", got, want)
 	}
 	s.get("admin", at("sign-on")).page().has("Another ACS URL", "Default 3")
-	s.post("admin", at("sign-on", "advanced"), "sign", "both", "signatureAlgorithm", "http://www.w3.org/2001/04/xmldsig-more#rsa-sha512").goes(at("sign-on"))
+	s.post("admin", at("sign-on", "signatures"), "sign", "both", "signatureAlgorithm", xmldsig.RSASHA512).goes(at("sign-on") + "#signatures")
 	if got := s.app(s.atlassian).SAML; !got.SignAssertion || !got.SignResponse || !strings.HasSuffix(got.SignatureAlgorithm, "sha512") {
 		t.Errorf("signing: %+v", got.SAMLSettings)
 	}

@@ -81,6 +81,17 @@ func (c *Console) appRow(r *request, a app.Application) (web.Row, error) {
 				raise(level)
 			}
 		}
+		src, _, err := c.Apps.MetadataSource(r.Context(), r.By, a.ID)
+		if err != nil {
+			return row, err
+		}
+		if src.Proposal != nil || src.Error != "" {
+			state.Sentence, state.Href = "Its metadata can't be read", appPath(a.ID, "sign-on")+"#metadata"
+			if src.Proposal != nil {
+				state.Sentence, state.Href = "Its metadata has changed", appPath(a.ID, "sign-on", "metadata", "changes")
+			}
+			raise(web.Warn)
+		}
 		signOn = state
 	}
 	if con.SCIM != nil {
@@ -115,4 +126,6 @@ type stateCell struct {
 	Sentence string
 	Level    web.Level
 	Warning  string
+	// Href leads from the sentence to what it tells of.
+	Href string
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/mail"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/provision"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -38,6 +39,10 @@ type Config struct {
 	Events    *audit.Log
 	Catalog   *catalog.Catalog
 	DB        *store.DB
+	// Mail is the mail that the program sends; nil: none is set up.
+	Mail *mail.Mailer
+	// MailWhere says in words how mail is sent: "by smtp.example.org", "into the folder …".
+	MailWhere string
 	// PublicURL is how people reach us, without a slash at the end.
 	PublicURL string
 	Version   string

@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/console"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/provision"
 	"github.com/latchkey-idp/latchkey/internal/scim/scimtest"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -37,6 +38,9 @@ const password = keys.Secret("quiet lantern over nine rivers")
 
 // material makes one signing pair and gives it to every application: making them takes long.
 func material(commonName string, now time.Time, o keys.Options) (keys.Material, error) {
+	if err := o.Check(); err != nil {
+		return keys.Material{}, err
+	}
 	return oncePair(commonName, now, o)
 }
 
@@ -63,6 +67,8 @@ type site struct {
 	target    *scimtest.Target
 	handler   http.Handler
 	cookies   map[string]string // session tokens by name
+	// metadata is what the address of any metadata answers; "" is nothing.
+	metadata string
 
 	// The people, by short name: owner, admin, helpdesk, reader, nobody, bob (active, in
 	// Engineering), carol (suspended), dan (staged).
@@ -80,7 +86,7 @@ func newSite(t testing.TB) *site {
 	s.must(err)
 	log := slog.New(slog.DiscardHandler)
 	s.directory = directory.New(s.db, time.Now)
-	s.apps = app.New(app.Config{DB: s.db, Catalog: cat, Pairs: keys.NewPairs(sealer, time.Now), Sealer: sealer, PublicURL: "http://latchkey.test", Now: time.Now, Generate: material})
+	s.apps = app.New(app.Config{DB: s.db, Catalog: cat, Pairs: keys.NewPairs(sealer, time.Now), Sealer: sealer, PublicURL: "http://latchkey.test", Now: time.Now, Generate: material, Fetch: s.fetch})
 	s.authn, err = authn.New(authn.Config{DB: s.db, Directory: s.directory, Now: time.Now, Argon2: authn.Argon2{Memory: 64, Passes: 1, Threads: 1}})
 	s.must(err)
 	s.pool = work.NewPool(s.db, log, time.Now)
@@ -99,6 +105,14 @@ func newSite(t testing.TB) *site {
 	s.handler = web.RequestIDs(web.SecurityHeaders(false)(http.NewCrossOriginProtection().Handler(mux)))
 	s.seed()
 	return s
+}
+
+// fetch answers for the rest of the world.
+func (s *site) fetch(context.Context, app.Request) (app.Answer, error) {
+	if s.metadata == "" {
+		return app.Answer{}, problem.New(problem.Unavailable, "The address doesn't answer.")
+	}
+	return app.Answer{Body: io.NopCloser(strings.NewReader(s.metadata))}, nil
 }
 
 func (s *site) must(err error) {

@@ -159,6 +159,13 @@ func (c *Console) homeApplications(r *request, v *homeView, have *installation) 
 				return 0, 0, err
 			}
 		}
+		if a.SAML.Offered {
+			src, _, err := c.Apps.MetadataSource(r.Context(), r.By, a.ID)
+			if err != nil {
+				return 0, 0, err
+			}
+			metadataConcern(v, a, src)
+		}
 		if a.SCIM.Status == app.Active || a.SCIM.Status == app.Paused || a.SCIM.Status == app.Stopped {
 			have.provisioned = true
 			s, err := c.Engine.Status(r.Context(), r.By, a.ID)

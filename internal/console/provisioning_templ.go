@@ -692,6 +692,9 @@ func baseURLField(p provisioningPage) web.Field {
 func newTokenField(p provisioningPage) web.Field {
 	s := p.Con.SCIM.Token
 	f := p.Form.Field("token", "Token").Completes("off")
+	if !p.App.SCIM.TokenSet {
+		f = f.NeededTo("activate")
+	}
 	f.Help = s.Hint
 	if s.Label != "" {
 		f.Help = join("There it is called “"+s.Label+"”.", s.Hint)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
-	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/web"
 )
@@ -20,13 +19,18 @@ import (
 // signOnPage is the sign-on tab.
 type signOnPage struct {
 	appFrame
+	Inner  []web.Tab
 	Banner web.Banner
-	// Ours, Theirs, Metadata and Signing are its forms.
-	Ours, Theirs, Metadata, Signing web.Form
+	// Ours, Theirs, File and Watch are its forms.
+	Ours, Theirs, File, Watch web.Form
+	// Settings are the forms of the rows that open, by their names; Failed is the one that
+	// couldn't be saved.
+	Settings map[string]web.Form
+	Failed   string
+	// Subject is the NameID as it is.
+	Subject mappingFacts
 	// ACS are the rows of the form Theirs.
 	ACS int
-	// Certificates of the service provider in the form Signing.
-	SPCertificates int
 	// Warnings are doubts about values, by field, e.g. "acs[0].url".
 	Warnings map[string][]string
 	Guide    templ.Component
@@ -44,7 +48,10 @@ func (c *Console) signOnFrame(w http.ResponseWriter, r *request) (signOnPage, er
 		return signOnPage{}, problem.New(problem.NotFound, "%s has no sign-on by SAML.", f.App.Label)
 	}
 	f.Actions = nil
-	p := signOnPage{appFrame: f, Warnings: map[string][]string{}}
+	p := signOnPage{appFrame: f, Warnings: map[string][]string{}, Inner: f.signOnTabs("")}
+	if p.Subject, err = factsOf(f.Con, sideSAML, f.App.SAML.Mapping); err != nil {
+		return signOnPage{}, err
+	}
 	for _, x := range c.Apps.Warnings(f.App) {
 		if name, ok := strings.CutPrefix(x.Field, "saml."); ok {
 			p.Warnings[name] = append(p.Warnings[name], x.Text)
@@ -91,15 +98,21 @@ func (p *signOnPage) switchAction() templ.Component {
 func (p *signOnPage) fill(s app.SAMLSettings) {
 	p.Ours = web.NewForm(map[string]string{"idpEntityId": s.IDPEntityID}).Named("ours")
 	p.Theirs, p.ACS = theirForm(s)
-	p.Metadata = web.Form{}.Named("metadata")
-	v := map[string]string{
-		"sign": signValue(s), "signatureAlgorithm": s.SignatureAlgorithm, "requireSignedRequests": boolValue(s.RequireSignedRequests), "sloUrl": s.SLOURL,
+	p.File, p.Watch = web.Form{}.Named("file"), watchForm(p.Source)
+	p.Settings = settingForms(p.appFrame, s)
+}
+
+// signOnTabs are the pages of the sign-on tab.
+func (f appFrame) signOnTabs(active string) []web.Tab {
+	var list []web.Tab
+	for _, x := range []struct{ key, label string }{{"", "Settings"}, {"exchanges", "Last exchanges"}, {"simulate", "Simulate"}, {"decode", "Decode"}} {
+		t := web.Tab{Label: x.label, Href: f.path("sign-on"), Active: x.key == active}
+		if x.key != "" {
+			t.Href = f.path("sign-on", x.key)
+		}
+		list = append(list, t)
 	}
-	for i, pem := range s.SPCertificates {
-		v[certField(i)] = pem
-	}
-	p.SPCertificates = len(s.SPCertificates) + 1
-	p.Signing = web.NewForm(v).Named("signing")
+	return list
 }
 
 func theirForm(s app.SAMLSettings) (web.Form, int) {
@@ -114,8 +127,6 @@ func theirForm(s app.SAMLSettings) (web.Form, int) {
 }
 
 func acsField(i int, part string) string { return fmt.Sprintf("acs[%d].%s", i, part) }
-
-func certField(i int) string { return fmt.Sprintf("spCertificates[%d]", i) }
 
 func signValue(s app.SAMLSettings) string {
 	switch {
@@ -135,8 +146,9 @@ func (c *Console) signOn(w http.ResponseWriter, r *request) error {
 	return web.Render(w, r.Request, http.StatusOK, signOnView(p))
 }
 
-// saveSignOn changes settings; when they can't be saved, failed puts the reason into a form.
-func (c *Console) saveSignOn(w http.ResponseWriter, r *request, message string, change func(*app.SAMLSettings) error, failed func(*signOnPage, error) bool) error {
+// saveSignOn changes settings; when they can't be saved, failed puts the reason into a form. anchor is where the page is
+// shown from afterwards.
+func (c *Console) saveSignOn(w http.ResponseWriter, r *request, anchor, message string, change func(*app.SAMLSettings) error, failed func(*signOnPage, error) bool) error {
 	p, err := c.signOnFrame(w, r)
 	if err != nil {
 		return err
@@ -151,12 +163,12 @@ func (c *Console) saveSignOn(w http.ResponseWriter, r *request, message string, 
 	if len(a.SAML.Missing) == 0 && a.SAML.Status != app.Active {
 		message += " Nothing is missing: sign-on can be activated."
 	}
-	return done(w, r, p.path("sign-on"), message)
+	return done(w, r, p.path("sign-on")+anchor, message)
 }
 
 func (c *Console) saveOurValues(w http.ResponseWriter, r *request) error {
 	id := r.PostForm.Get("idpEntityId")
-	return c.saveSignOn(w, r, "The entity ID is saved.", func(s *app.SAMLSettings) error {
+	return c.saveSignOn(w, r, "", "The entity ID is saved.", func(s *app.SAMLSettings) error {
 		s.IDPEntityID = id
 		return nil
 	}, func(p *signOnPage, err error) (ok bool) {
@@ -204,7 +216,7 @@ func (c *Console) saveTheirValues(w http.ResponseWriter, r *request) error {
 	set := func(s *app.SAMLSettings) {
 		s.SPEntityID, s.ACS, s.DefaultRelayState = r.PostForm.Get("spEntityId"), acs, r.PostForm.Get("defaultRelayState")
 	}
-	return c.saveSignOn(w, r, "The values of the other side are saved.", func(s *app.SAMLSettings) error {
+	return c.saveSignOn(w, r, "", "The values of the other side are saved.", func(s *app.SAMLSettings) error {
 		if acsErr != nil {
 			return acsErr
 		}
@@ -215,84 +227,6 @@ func (c *Console) saveTheirValues(w http.ResponseWriter, r *request) error {
 		set(&posted)
 		p.Theirs, p.ACS = theirForm(posted)
 		p.Theirs, ok = p.Theirs.Fail(err)
-		return ok
-	})
-}
-
-func (c *Console) importMetadata(w http.ResponseWriter, r *request) error {
-	p, err := c.signOnFrame(w, r)
-	if err != nil {
-		return err
-	}
-	xml, err := postedFile(r, "metadata", app.MaxSPMetadata)
-	if err == nil && len(xml) == 0 {
-		err = problem.InvalidField("metadata", "Choose the metadata file of %s.", p.product())
-	}
-	var got app.MetadataImport
-	if err == nil {
-		got, err = c.Apps.ImportSPMetadata(r.Context(), r.By, p.App.ID, xml, "")
-	}
-	if err != nil {
-		form, ok := web.PostedForm(r.Request).Named("metadata").Fail(err)
-		if !ok {
-			return err
-		}
-		p.Metadata = form
-		return web.Render(w, r.Request, web.Status(err), signOnView(p))
-	}
-	message := "The metadata says nothing new."
-	if len(got.Changes) > 0 {
-		var names []string
-		for _, x := range got.Changes {
-			names = append(names, samlWord(x.Attribute))
-		}
-		message = "Taken from the metadata: " + sentenceList(names) + "."
-	}
-	level := web.OK
-	for _, n := range got.Notes {
-		message, level = message+" "+n, web.Info
-	}
-	return redirect(w, r, p.path("sign-on"), level, message)
-}
-
-// samlWord names a setting of sign-on.
-func samlWord(attribute string) string {
-	switch attribute {
-	case "spEntityId":
-		return "SP entity ID"
-	case "acs":
-		return "ACS URLs"
-	case "spCertificates":
-		return "SP certificates"
-	case "sloUrl":
-		return "single logout URL"
-	}
-	return attribute
-}
-
-func (c *Console) saveSigning(w http.ResponseWriter, r *request) error {
-	var certs []string
-	for i := range maxPostedACS {
-		if s := strings.TrimSpace(r.PostForm.Get(certField(i))); s != "" {
-			certs = append(certs, s)
-		}
-	}
-	set := func(s *app.SAMLSettings) {
-		sign := r.PostForm.Get("sign")
-		s.SignAssertion, s.SignResponse = sign == "assertion" || sign == "both", sign == "response" || sign == "both"
-		s.SignatureAlgorithm, s.RequireSignedRequests = r.PostForm.Get("signatureAlgorithm"), checked(r, "requireSignedRequests")
-		s.SPCertificates, s.SLOURL = certs, r.PostForm.Get("sloUrl")
-	}
-	return c.saveSignOn(w, r, "What is signed, and how, is saved.", func(s *app.SAMLSettings) error {
-		set(s)
-		return nil
-	}, func(p *signOnPage, err error) bool {
-		posted := p.App.SAML.SAMLSettings
-		set(&posted)
-		kept := *p
-		kept.fill(posted)
-		form, ok := kept.Signing.Fail(inputNamed(err, "signAssertion", "sign"))
-		p.Signing, p.SPCertificates = form, kept.SPCertificates
 		return ok
 	})
 }
@@ -367,161 +301,4 @@ func (c *Console) deactivateSignOn(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	return done(w, r, appPath(id, "sign-on"), "Sign-on is off. Nobody gets in from here.")
-}
-
-// instantSwap tells whether the product holds one certificate, so that both sides change in the
-// same minute.
-func (f appFrame) instantSwap() bool { return f.Con.SAML != nil && f.Con.SAML.Certificates.Slots == 1 }
-
-func (c *Console) downloadCertificate(w http.ResponseWriter, r *request) error {
-	status, ok := strings.CutSuffix(r.PathValue("status"), ".pem")
-	pairs, err := c.Apps.Certificates(r.Context(), r.By, app.ID(r.PathValue("id")))
-	if err != nil {
-		return err
-	}
-	pair, found := pairOf(pairs, keys.Status(status))
-	if !ok || !found {
-		return problem.New(problem.NotFound, "There is no such certificate. It may have been switched or removed.")
-	}
-	name := "certificate.pem"
-	if pair.Status != keys.Current {
-		name = "certificate-" + string(pair.Status) + ".pem"
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/x-pem-file")
-	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	h.Set("Cache-Control", "no-store")
-	_, _ = w.Write([]byte(pair.PEM)) // the reader may have gone
-	return nil
-}
-
-func (c *Console) prepareCertificate(w http.ResponseWriter, r *request) error {
-	id := app.ID(r.PathValue("id"))
-	if _, err := c.Apps.PrepareCertificate(r.Context(), r.By, id, keys.Options{}); err != nil {
-		return err
-	}
-	return done(w, r, appPath(id, "certificate", "swap"), "The next certificate is prepared. Nothing has changed yet.")
-}
-
-// certificateUploadPage takes an administrator's own key pair.
-type certificateUploadPage struct {
-	appFrame
-	Form web.Form
-}
-
-func (c *Console) certificateFrame(w http.ResponseWriter, r *request, title string) (appFrame, error) {
-	if err := mayManage(r); err != nil {
-		return appFrame{}, err
-	}
-	p, err := c.signOnFrame(w, r)
-	if err != nil {
-		return appFrame{}, err
-	}
-	return p.inner(title, "Sign-on", "sign-on"), nil
-}
-
-func (c *Console) uploadCertificatePage(w http.ResponseWriter, r *request) error {
-	f, err := c.certificateFrame(w, r, "Use an own key pair")
-	if err != nil {
-		return err
-	}
-	f.Narrow = true
-	return web.Render(w, r.Request, http.StatusOK, certificateUploadView(certificateUploadPage{appFrame: f}))
-}
-
-const maxPEMFile = 64 << 10
-
-func (c *Console) uploadCertificate(w http.ResponseWriter, r *request) error {
-	f, err := c.certificateFrame(w, r, "Use an own key pair")
-	if err != nil {
-		return err
-	}
-	cert, key := r.PostForm.Get("certificate"), r.PostForm.Get("privateKey")
-	for name, to := range map[string]*string{"certificateFile": &cert, "privateKeyFile": &key} {
-		b, err := postedFile(r, name, maxPEMFile)
-		if err != nil {
-			return err
-		}
-		if len(b) > 0 {
-			*to = string(b)
-		}
-	}
-	_, err = c.Apps.UploadCertificate(r.Context(), r.By, f.App.ID, app.CertificateUpload{Certificate: cert, PrivateKey: keys.Secret(key)})
-	if err != nil {
-		// The private key isn't sent back: it has to be pasted again.
-		form, ok := web.NewForm(map[string]string{"certificate": cert}).Fail(err)
-		if !ok {
-			return err
-		}
-		f.Narrow = true
-		return web.Render(w, r.Request, web.Status(err), certificateUploadView(certificateUploadPage{appFrame: f, Form: form}))
-	}
-	return done(w, r, f.path("certificate", "swap"), "Your pair is stored as the next certificate. Nothing has changed yet.")
-}
-
-// certificateSwapPage walks through the change to the next certificate.
-type certificateSwapPage struct {
-	appFrame
-	Next, Previous       keys.Pair
-	HasNext, HasPrevious bool
-	Guide                templ.Component
-}
-
-func (c *Console) swapCertificatePage(w http.ResponseWriter, r *request) error {
-	f, err := c.certificateFrame(w, r, "Renew the certificate")
-	if err != nil {
-		return err
-	}
-	p := certificateSwapPage{appFrame: f, Guide: f.guide(catalog.PartSignOn, "renew-certificate")}
-	p.Next, p.HasNext = f.pair(keys.Next)
-	p.Previous, p.HasPrevious = f.pair(keys.Previous)
-	if g, ok := p.Guide.(web.Guide); ok {
-		// Only what belongs here.
-		g.Sections = slices.DeleteFunc(slices.Clone(g.Sections), func(s web.GuideSection) bool { return s.ID != "renew-certificate" && s.ID != "when-sign-on-fails" })
-		p.Guide = g
-		if len(g.Sections) == 0 {
-			p.Guide = nil
-		}
-	}
-	return web.Render(w, r.Request, http.StatusOK, certificateSwapView(p))
-}
-
-func (c *Console) switchCertificate(w http.ResponseWriter, r *request) error {
-	id := app.ID(r.PathValue("id"))
-	pair, err := c.Apps.SwitchCertificate(r.Context(), r.By, id)
-	if err != nil {
-		return c.certificateRefused(w, r, id, err)
-	}
-	return done(w, r, appPath(id, "certificate", "swap"), "Answers are signed with the new certificate from now on; it is good until "+day(pair.NotAfter)+". Sign in once in a private window.")
-}
-
-func (c *Console) backCertificate(w http.ResponseWriter, r *request) error {
-	id := app.ID(r.PathValue("id"))
-	if _, err := c.Apps.BackCertificate(r.Context(), r.By, id); err != nil {
-		return c.certificateRefused(w, r, id, err)
-	}
-	return done(w, r, appPath(id, "certificate", "swap"), "Answers are signed with the previous certificate again. The other side needs it too.")
-}
-
-func (c *Console) removeCertificate(w http.ResponseWriter, r *request) error {
-	id, status := app.ID(r.PathValue("id")), keys.Status(r.PostForm.Get("status"))
-	if status != keys.Next && status != keys.Previous {
-		return problem.New(problem.Invalid, "Only the next or the previous certificate can be removed.")
-	}
-	if err := c.Apps.RemoveCertificate(r.Context(), r.By, id, status); err != nil {
-		return c.certificateRefused(w, r, id, err)
-	}
-	return done(w, r, appPath(id, "sign-on")+"#certificates", "The "+string(status)+" certificate is removed.")
-}
-
-// certificateRefused goes back to the sign-on page when somebody else was quicker.
-func (c *Console) certificateRefused(w http.ResponseWriter, r *request, id app.ID, err error) error {
-	switch problem.KindOf(err) {
-	case problem.Conflict, problem.NotFound, problem.Invalid:
-		if _, gone := c.Apps.Get(r.Context(), r.By, id); gone != nil {
-			return gone
-		}
-		return redirect(w, r, appPath(id, "sign-on"), web.Warn, problem.Public(err))
-	}
-	return err
 }

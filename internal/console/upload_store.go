@@ -44,7 +44,7 @@ func insertUpload(tx *store.Tx, now time.Time, u upload) error {
 
 func getUpload(tx *store.Tx, id string) (upload, error) {
 	u, err := store.One(tx, scanUpload, `SELECT `+uploadColumns+` FROM uploads WHERE id = $1`, id)
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && u.Options.Kind != "" {
 		return u, problem.New(problem.NotFound, "There is no such import. Files are kept for a day; upload it again.")
 	}
 	return u, err

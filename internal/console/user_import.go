@@ -73,6 +73,8 @@ type upload struct {
 
 // uploadOptions are what the form chooses.
 type uploadOptions struct {
+	// Kind is empty for a file of people.
+	Kind         string              `json:"kind,omitempty"`
 	State        directory.State     `json:"state"`
 	Update       bool                `json:"update"`
 	CreateGroups bool                `json:"createGroups"`
