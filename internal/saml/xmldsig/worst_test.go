@@ -79,6 +79,22 @@ func TestClass14_WorstAccepted(t *testing.T) {
 	}
 }
 
+// TestClass14_NamespacesInForce: looking up a prefix costs little anywhere.
+func TestClass14_NamespacesInForce(t *testing.T) {
+	level := func(prefix string, n int) string { return "<a" + times(" xmlns:"+prefix+`%d="urn:p:p"`, 4000, n) + ">" }
+	for last, ok := range map[int]bool{32: true, 33: false} {
+		doc := level("a", 32) + level("b", 32) + level("c", 32) + level("d", last) + "</a></a></a></a>"
+		_, err := xmldsig.Read([]byte(doc), messages)
+		if (err == nil) != ok || err != nil && !errors.Is(err, xmldsig.ErrLimit) {
+			t.Errorf("%d declarations: %v", 96+last, err)
+		}
+	}
+	siblings := "<x>" + strings.Repeat(level("a", 39)+"</a>", 10) + "</x>"
+	if _, err := xmldsig.Read([]byte(siblings), messages); err != nil {
+		t.Error("declarations that are not in force together:", err)
+	}
+}
+
 // TestClass14_CanonicalForm: a document whose canonical form is its square, under a signature that somebody else made
 // for another one with the same ID.
 func TestClass14_CanonicalForm(t *testing.T) {
