@@ -104,16 +104,17 @@ func (c *canonicalizer) use(from int, prefix, uri string) {
 	if prefix == "xml" {
 		return // is never declared
 	}
-	for i := len(c.rendered) - 1; i >= 0; i-- {
-		if d := c.rendered[i]; d.prefix == prefix {
-			if i >= from || d.uri == uri {
+	inForce := "" // outside of all declarations, this is what no prefix means; other prefixes mean nothing
+	for i, d := range slices.Backward(c.rendered) {
+		if d.prefix == prefix {
+			if i >= from {
 				return
 			}
-			c.rendered = append(c.rendered, declaration{prefix, uri})
-			return
+			inForce = d.uri
+			break
 		}
 	}
-	if prefix != "" || uri != "" {
+	if inForce != uri {
 		c.rendered = append(c.rendered, declaration{prefix, uri})
 	}
 }

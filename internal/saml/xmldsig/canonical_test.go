@@ -190,10 +190,20 @@ func signed(t testing.TB, head, tail, list string, key crypto.Signer) string {
 func TestClass02_OtherPrograms(t *testing.T) {
 	pair := samltest.IdP()
 	keys := []crypto.PublicKey{pair.Cert.PublicKey}
-	for _, test := range canonicalForms {
-		if strings.HasPrefix(test.xml, "<?xml") || strings.Contains(test.xml, "ID=") {
+	dir := t.TempDir()
+	write := func(name string, b []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Cert.Raw}))
+	verify := []string{"--verify", "--pubkey-cert-pem", "cert.pem", "--id-attr:ID", "urn:r:r:root"}
+	all := map[string]string{} // contents by PrefixList
+	for i, test := range canonicalForms {
+		if strings.HasPrefix(test.xml, "<?xml") {
 			continue // can't be enclosed
 		}
+		all[test.list] += test.xml + "\n"
 		t.Run(test.name, func(t *testing.T) {
 			head, tail := enclose(test.xml)
 			doc := signed(t, head, tail, test.list, pair.Key)
@@ -210,29 +220,24 @@ func TestClass02_OtherPrograms(t *testing.T) {
 					t.Error("goxmldsig:", err, cmp.Diff(string(theirs), string(v.Bytes())))
 				}
 			}
-
-			dir := t.TempDir()
-			for name, b := range map[string][]byte{
-				"ours.xml": []byte(doc),
-				"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Cert.Raw}),
-			} {
-				if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			cmd := exec.CommandContext(t.Context(), "xmlsec1", "--verify", "--pubkey-cert-pem", "cert.pem", "--id-attr:ID", "urn:r:r:root", "ours.xml")
-			cmd.Dir = dir
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("xmlsec1: %v: %s", err, out)
-			}
-
-			// Now the same by xmlsec1, from our signature as template.
-			theirs := byXMLSecTemplate(t, pair.Key, certificate(t, pair.Key), "urn:r:r:root", emptied(doc))
-			again, err := xmldsig.Verify(read(t, theirs), keys, limits)
-			if err != nil || !bytes.Equal(again.Bytes(), v.Bytes()) {
-				t.Error("signed by xmlsec1:", err, cmp.Diff(string(again.Bytes()), string(v.Bytes())))
-			}
+			name := fmt.Sprintf("ours-%d.xml", i)
+			write(name, []byte(doc))
+			verify = append(verify, name)
 		})
+	}
+	cmd := exec.CommandContext(t.Context(), "xmlsec1", verify...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil || strings.Count(string(out), "SignedInfo References (ok/all): 1/1") != len(verify)-5 {
+		t.Errorf("xmlsec1: %v: %s", err, out)
+	}
+	for list, content := range all {
+		head, tail := enclose(content)
+		template := emptied(signed(t, head, tail, list, pair.Key))
+		theirs := byXMLSecTemplate(t, pair.Key, pair.Cert, "urn:r:r:root", template)
+		v, err := xmldsig.Verify(read(t, theirs), keys, limits)
+		if diff := cmp.Diff(string(xmldsig.Canonical(read(t, head+tail), strings.Fields(list)...)), string(v.Bytes())); err != nil || diff != "" {
+			t.Errorf("signed by xmlsec1 with the list %q: %v %s", list, err, diff)
+		}
 	}
 }
 

@@ -47,7 +47,7 @@ func NewScanner(r io.Reader, lim, part Limits) *Scanner {
 // error is io.EOF.
 func (s *Scanner) Next() (e *Element, depth int, err error) {
 	for {
-		k, e, _, err := s.next()
+		k, e, err := s.next()
 		switch {
 		case err != nil:
 			return nil, 0, err
@@ -71,7 +71,7 @@ func (s *Scanner) Part(child func(*Element)) (Part, error) {
 	s.held = true
 	defer func() { s.held = false }()
 	for len(p.open) >= depth {
-		k, e, _, err := s.next()
+		k, e, err := s.next()
 		if err == nil && p.i-from > s.part.Bytes {
 			err = p.at(fmt.Errorf("element of more than %d bytes: %w", s.part.Bytes, ErrLimit))
 		}
@@ -106,21 +106,21 @@ func (part Part) Tree() (*Element, error) {
 }
 
 // next is the reader's next on a window that reaches far enough.
-func (s *Scanner) next() (kind, *Element, string, error) {
+func (s *Scanner) next() (kind, *Element, error) {
 	p := &s.p
 	if !s.held && !p.eof && len(p.s)-p.i < s.margin() {
 		if err := s.more(); err != nil {
-			return 0, nil, "", p.at(err)
+			return 0, nil, p.at(err)
 		}
 	}
-	k, e, text, err := p.next()
+	k, e, _, err := p.next()
 	if err != nil && !p.eof && (cutOff(p.s[p.mark:]) || cutOff(p.s[p.i:])) {
 		err = fmt.Errorf("tag or text too long: %w", ErrLimit)
 	}
 	if err != nil {
 		err = p.at(err)
 	}
-	return k, e, text, err
+	return k, e, err
 }
 
 // cutOff reports whether the construct at the beginning of what is left of the window lacks its end there. It only

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	_ "crypto/sha1" //nolint:gosec // G505: within OAEP, where SHA-1's collisions do no harm; the default of all peers
+	_ "crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
