@@ -1,10 +1,14 @@
 package samltest_test
 
 import (
+	"crypto/rsa"
 	"encoding/base64"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
@@ -86,6 +90,110 @@ func TestReceive(t *testing.T) {
 	}
 }
 
+// TestReceiveLogout: the judge of our logout messages must be strict too.
+func TestReceiveLogout(t *testing.T) {
+	const slo = "https://sp.example.com/slo"
+	sp := samltest.NewSP("https://sp.example.com/", acs)
+	sp.SLO = slo
+	pair := samltest.IdP()
+	k, err := xmldsig.NewSigner(pair.Key, pair.Cert, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sha1, err := xmldsig.NewSignerSHA1(pair.Key, pair.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(change func(*saml.LogoutRequest)) saml.LogoutRequest {
+		r := saml.LogoutRequest{
+			ID: "_l", IssueInstant: noon, Destination: slo, Issuer: idp, NotOnOrAfter: noon.Add(time.Minute),
+			NameID: saml.NameID{Value: "ada"}, SessionIndexes: []string{"_s"},
+		}
+		if change != nil {
+			change(&r)
+		}
+		return r
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*saml.LogoutRequest)
+		edit   func(string) string // of the URL's query
+		k      *xmldsig.Signer
+		now    time.Time
+		want   string // "": it is taken
+	}{
+		{name: "good", k: k, now: noon},
+		{name: "not signed", now: noon, want: "signature"},
+		{name: "SHA-1", k: sha1, now: noon, want: "signature"},
+		{name: "changed", k: k, now: noon, edit: func(q string) string { return q + "&RelayState=x" }, want: "signature"},
+		{name: "another issuer", k: k, now: noon, change: func(r *saml.LogoutRequest) { r.Issuer = "urn:x" }, want: "Issuer"},
+		{name: "for elsewhere", k: k, now: noon, change: func(r *saml.LogoutRequest) { r.Destination = acs }, want: "Destination"},
+		{name: "old", k: k, now: noon.Add(time.Hour), want: "IssueInstant"},
+		{name: "over", k: k, now: noon, change: func(r *saml.LogoutRequest) { r.NotOnOrAfter = noon.Add(-time.Hour) }, want: "NotOnOrAfter"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := request(test.change)
+			plain, err := saml.AppendLogoutRequest(nil, &r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signed, err := saml.AppendLogoutRequest(nil, &r, test.k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to, err := saml.RedirectURL(slo, saml.ParameterRequest, plain, "", test.k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, query, _ := strings.Cut(to, "?")
+			form := url.Values{saml.ParameterRequest: {saml.EncodePost(signed)}}
+			if test.edit != nil {
+				query = test.edit(query)
+				form.Set(saml.ParameterRequest, saml.EncodePost([]byte(strings.Replace(string(signed), ">ada<", ">eve<", 1))))
+			}
+			byRedirect, redirectErr := sp.ReceiveLogoutRedirect(query, idp, pair.Cert, test.now)
+			byPost, postErr := sp.ReceiveLogoutPost(form, idp, pair.Cert, test.now)
+			if test.want == "" {
+				if redirectErr != nil || postErr != nil {
+					t.Fatal(redirectErr, postErr)
+				}
+				if diff := cmp.Diff(byRedirect, byPost); diff != "" || !byPost.Means(samltest.Received{NameID: "ada", SessionIndex: "_s"}) || byPost.Means(samltest.Received{NameID: "ada", SessionIndex: "_t"}) {
+					t.Error(diff)
+				}
+				return
+			}
+			if redirectErr == nil || !strings.Contains(redirectErr.Error(), test.want) {
+				t.Errorf("by Redirect: %v, want an error about %q", redirectErr, test.want)
+			}
+			if postErr == nil || !strings.Contains(postErr.Error(), test.want) && !strings.Contains(postErr.Error(), "signed") {
+				t.Errorf("by POST: %v, want an error about %q", postErr, test.want)
+			}
+		})
+	}
+	t.Run("under the wrong parameter", func(t *testing.T) {
+		r := request(nil)
+		signed, err := saml.AppendLogoutRequest(nil, &r, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sp.ReceiveLogoutPost(url.Values{saml.ParameterResponse: {saml.EncodePost(signed)}}, idp, pair.Cert, noon); err == nil {
+			t.Error("a request was taken for a response")
+		}
+	})
+	t.Run("SHA-1 by exception", func(t *testing.T) {
+		sp := *sp
+		sp.AllowSHA1 = true
+		r := request(nil)
+		signed, err := saml.AppendLogoutRequest(nil, &r, sha1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sp.ReceiveLogoutPost(url.Values{saml.ParameterRequest: {saml.EncodePost(signed)}}, idp, pair.Cert, noon); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestPrograms: the outer programs notice what is wrong.
 func TestPrograms(t *testing.T) {
 	good := write(t, saml.SignBoth, nil)
@@ -111,6 +219,26 @@ func TestPrograms(t *testing.T) {
 	sp := samltest.NewSP("urn:a:a", acs)
 	if err := samltest.Validate(t.Context(), sp.Metadata(), samltest.SchemaMetadata); err != nil {
 		t.Error(err)
+	}
+	sp.SLO, sp.SLOResponse, sp.Encrypted = "https://sp.example.com/slo", "https://sp.example.com/slo?r", true
+	if err := samltest.Validate(t.Context(), sp.Metadata(), samltest.SchemaMetadata); err != nil {
+		t.Error(err)
+	}
+	logout := sp.LogoutRequest("https://login.example.com/slo", samltest.Received{NameID: "ada", SessionIndex: "_s"}, noon)
+	for name, xml := range map[string]string{
+		"LogoutRequest":  logout.XML(),
+		"LogoutResponse": sp.LogoutResponse("https://login.example.com/slo", logout.ID, noon, saml.StatusSuccess, saml.StatusPartialLogout).XML(),
+	} {
+		signed := []byte(sp.Sign(xml))
+		if err := samltest.Validate(t.Context(), signed, samltest.SchemaProtocol); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := samltest.XMLSec(t.Context(), signed, sp.Cert, 1); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := samltest.XMLSecDecrypt(t.Context(), []byte(good), sp.Key.(*rsa.PrivateKey)); err == nil {
+		t.Error("what is not encrypted was decrypted")
 	}
 	if err := samltest.Validate(t.Context(), []byte(sp.Sign(sp.Request("https://login.example.com/", noon).XML())), samltest.SchemaProtocol); err != nil {
 		t.Error(err)
