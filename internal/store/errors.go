@@ -55,6 +55,8 @@ func translate(op string, err error) error {
 		switch {
 		case e.Code == "23505":
 			return &uniqueError{index: e.ConstraintName, err: err}
+		case e.Code == "22021": // NUL, or bytes that aren't UTF-8
+			return problem.Wrap(problem.Invalid, err, "A text has characters that can't be stored. Type it anew.")
 		case strings.HasPrefix(e.Code, "08"), strings.HasPrefix(e.Code, "53"), strings.HasPrefix(e.Code, "57P"):
 			return problem.Wrap(problem.Unavailable, err, "The database can't be reached right now. Try again in a moment.")
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -47,11 +48,13 @@ func DecodeCursor(cursor string, n int) ([]string, error) {
 		return nil, nil
 	}
 	var keys []string
-	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err == nil {
 		err = json.Unmarshal(b, &keys)
 	}
-	if err != nil || len(keys) != n {
+	// PostgreSQL can't hold a NUL, so no row has one in its key.
+	odd := func(key string) bool { return strings.ContainsRune(key, 0) }
+	if err != nil || len(keys) != n || slices.ContainsFunc(keys, odd) {
 		return nil, problem.InvalidField("cursor", "This page address is no longer valid. Start again from the first page.")
 	}
 	return keys, nil
