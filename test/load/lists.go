@@ -21,7 +21,7 @@ func furnishPeople(ctx context.Context, n int) (*installation, *seeded, time.Dur
 			return err
 		}
 		begin := time.Now()
-		err = seedPeople(ctx, h, s, n)
+		err = seedPeople(ctx, h, s, 0, n)
 		took = time.Since(begin)
 		return err
 	})

@@ -28,6 +28,7 @@ type options struct {
 	bin     string
 	users   int
 	seconds time.Duration
+	short   bool
 	keep    string
 }
 
@@ -49,6 +50,7 @@ var pinned = map[string]bool{"sso": true, "login": true}
 var helpers = map[string]func(args []string) error{
 	"bare-rsa":    bareRSA,
 	"bare-argon2": bareArgon2,
+	"encoder":     encoder,
 	"plain":       plainClient,
 }
 
@@ -74,9 +76,13 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 	flags.StringVar(&o.bin, "bin", "bin/latchkey", "the program to measure (make build)")
 	flags.IntVar(&o.users, "users", 0, "how many people; 0 means the measure's default")
 	flags.DurationVar(&o.seconds, "time", 6*time.Second, "how long one closed loop lasts")
+	flags.BoolVar(&o.short, "short", false, "a quick look: loops of 2 s, small sizes")
 	flags.StringVar(&o.keep, "results", "", "folder to keep a copy of the report in")
 	if err := flags.Parse(args); err != nil {
 		return 2
+	}
+	if o.short {
+		o.seconds = 2 * time.Second
 	}
 	name := flags.Arg(0)
 	measure := measures[name]

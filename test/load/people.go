@@ -46,16 +46,18 @@ func login(i int) string { return fmt.Sprintf("person-%06d", i) }
 
 func teamName(i int) string { return fmt.Sprintf("Team %05d", i) }
 
-// seedPeople imports n active people, each hundred of them in a group of their own.
-func seedPeople(ctx context.Context, h *server.House, s *seeded, n int) error {
+// seedPeople imports the active people from one number to before another, each hundred of them in a group of their own.
+func seedPeople(ctx context.Context, h *server.House, s *seeded, from, to int) error {
 	titles := []string{"Engineer", "Designer", "Accountant", "Nurse", "Teacher", "Driver", "Editor"}
+	n := to - from
 	rows := make([]directory.ImportRow, n)
-	for i := range rows {
+	for row := range rows {
+		i := from + row
 		at := directory.Attributes{Username: login(i), Email: login(i) + "@" + domain}
 		at.GivenName, at.FamilyName = fmt.Sprintf("Given%d", i%997), fmt.Sprintf("Family%d", i%4999)
 		at.Title, at.Department, at.EmployeeID = titles[i%len(titles)], fmt.Sprintf("Department %d", i%40), fmt.Sprintf("E%06d", i)
 		at.TimeZone, at.PreferredLanguage = "Europe/Amsterdam", "en"
-		rows[i] = directory.ImportRow{Line: i + 1, Attributes: at, Groups: []string{teamName(i / 100)}}
+		rows[row] = directory.ImportRow{Line: row + 1, Attributes: at, Groups: []string{teamName(i / 100)}}
 	}
 	report, err := h.Directory.Import(ctx, s.by, rows, directory.ImportOptions{State: directory.Active, CreateGroups: true, Source: "load"})
 	if err != nil {

@@ -50,9 +50,7 @@ func furnish(ctx context.Context, fill func(context.Context, *server.House) erro
 		return nil, err
 	}
 	in := &installation{dir: dir, addr: addr, url: "http://" + addr}
-	h, err := server.Open(ctx, server.Config{
-		Listen: addr, PublicURL: in.url, Data: dir, Outbound: server.OutboundConfig{Allow: []string{"127.0.0.0/8"}, Timeout: 30 * time.Second},
-	}, "load", slog.New(slog.DiscardHandler))
+	h, err := in.house(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +58,13 @@ func furnish(ctx context.Context, fill func(context.Context, *server.House) erro
 		return nil, errors.Join(err, h.Close())
 	}
 	return in, h.Close()
+}
+
+// house opens the data folder in this process, while it isn't served.
+func (in *installation) house(ctx context.Context) (*server.House, error) {
+	return server.Open(ctx, server.Config{
+		Listen: in.addr, PublicURL: in.url, Data: in.dir, Outbound: server.OutboundConfig{Allow: []string{"127.0.0.0/8"}, Timeout: 30 * time.Second},
+	}, "load", slog.New(slog.DiscardHandler))
 }
 
 func (in *installation) remove() error { return os.RemoveAll(in.dir) }
@@ -323,10 +328,10 @@ func (c *costs) least() time.Duration {
 }
 
 // yardstick runs a bare helper on the server's core and returns the time of one call.
-func yardstick(ctx context.Context, name string) (time.Duration, error) {
-	out, err := helper(ctx, true, nil, name)
+func yardstick(ctx context.Context, name ...string) (time.Duration, error) {
+	out, err := helper(ctx, true, nil, name...)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
+		return 0, fmt.Errorf("%s: %w", strings.Join(name, " "), err)
 	}
 	n, err := strconv.ParseInt(out, 10, 64)
 	return time.Duration(n), err

@@ -94,7 +94,7 @@ func newWorld(ctx context.Context, t *target, people int) (*world, error) {
 		if w.seeded, err = seedOwner(ctx, h); err != nil {
 			return err
 		}
-		if err := seedPeople(ctx, h, w.seeded, people); err != nil {
+		if err := seedPeople(ctx, h, w.seeded, 0, people); err != nil {
 			return err
 		}
 		return seedProvisioning(ctx, h, w.seeded, t.base)

@@ -1,57 +1,29 @@
 package main
 
 import (
+	"bytes"
+	"compress/flate"
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/crypto/argon2"
-
 	"github.com/latchkey-idp/latchkey/internal/app"
-	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/keys/libcrypto"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
 	"github.com/latchkey-idp/latchkey/internal/server"
 )
-
-// bareRSA is the yardstick of sign-on: one RSA-2048 signature over a SHA-256.
-func bareRSA([]string) error {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256([]byte("yardstick"))
-	return bare(func() error {
-		_, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
-		return err
-	})
-}
-
-// bareArgon2 is the yardstick of a sign-in: one hash at the cost that the program uses.
-func bareArgon2([]string) error {
-	c := authn.DefaultArgon2()
-	salt := make([]byte, 16)
-	return bare(func() error {
-		argon2.IDKey([]byte(password), salt, c.Passes, c.Memory, c.Threads, 32)
-		return nil
-	})
-}
 
 // signOn is an installation with people who sign on at two applications.
 type signOn struct {
@@ -59,7 +31,25 @@ type signOn struct {
 	*installation
 	// The applications: one gets the assertion signed, the other the response too.
 	one, both provider
-	people    []string
+	// people can sign in; size is how many there are in all.
+	people []string
+	size   int
+}
+
+// grow fills the directory up to so many people.
+func (s *signOn) grow(ctx context.Context, people int) error {
+	if people <= s.size {
+		return nil
+	}
+	h, err := s.house(ctx)
+	if err != nil {
+		return err
+	}
+	if err := seedPeople(ctx, h, s.seeded, s.size, people); err != nil {
+		return errors.Join(err, h.Close())
+	}
+	s.size = people
+	return h.Close()
 }
 
 // provider is a service provider and what it knows of us.
@@ -70,13 +60,13 @@ type provider struct {
 }
 
 func furnishSignOn(ctx context.Context, people, withPassword int) (*signOn, error) {
-	s := &signOn{}
+	s := &signOn{size: people}
 	var err error
 	s.installation, err = furnish(ctx, func(ctx context.Context, h *server.House) (err error) {
 		if s.seeded, err = seedOwner(ctx, h); err != nil {
 			return err
 		}
-		if err := seedPeople(ctx, h, s.seeded, people); err != nil {
+		if err := seedPeople(ctx, h, s.seeded, 0, people); err != nil {
 			return err
 		}
 		var groups []directory.GroupID
@@ -149,10 +139,13 @@ func addProvider(ctx context.Context, h *server.House, s *seeded, label string, 
 	return p, nil
 }
 
+// keeping keeps as many connections as there are requests at once: opening them isn't what is measured.
+var keeping = &http.Transport{MaxIdleConnsPerHost: 512, DisableCompression: true}
+
 // browser is a person's browser that keeps cookies. It follows our redirects, as browsers do.
 func browser() (*http.Client, error) {
 	jar, err := cookiejar.New(nil)
-	return &http.Client{Jar: jar, Timeout: time.Minute}, err
+	return &http.Client{Jar: jar, Timeout: time.Minute, Transport: keeping}, err
 }
 
 // signIn gives name and password at the form, and returns the page behind it.
@@ -220,6 +213,31 @@ func (p *provider) check(page []byte, id, email string, both bool) error {
 	return nil
 }
 
+// deflaters make the queries of requests, which are all different, at little cost to the machine that is measured.
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		panic(err)
+	}
+	return w
+}}
+
+// address is request without waste.
+func (p *provider) address() string {
+	var b bytes.Buffer
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&b)
+	_, err := io.WriteString(w, p.Request(p.sso, time.Now()).XML())
+	if err = errors.Join(err, w.Close()); err != nil {
+		panic(err) // to a buffer
+	}
+	return p.sso + "?SAMLRequest=" + url.QueryEscape(base64.StdEncoding.EncodeToString(b.Bytes()))
+}
+
+// kinds are the two kinds of response.
+var kinds = []string{"(a) assertion signed", "(b) both signed"}
+
 // looped is the result of a closed loop.
 type looped struct {
 	n    int
@@ -231,26 +249,26 @@ type looped struct {
 
 func (l looped) rate() float64 { return perSecond(l.n, l.took) }
 
+func (l looped) String() string {
+	return fmt.Sprintf("%.0f/s, CPU %s, p50 %s, p99 %s", l.rate(), ms(l.cpu), ms(quantile(l.each, .5)), ms(quantile(l.each, .99)))
+}
+
 // closedLoop has so many clients open the provider's requests one after the other.
-func (s *signOn) closedLoop(ctx context.Context, p *process, sp *provider, c []*http.Client, d time.Duration) (looped, error) {
-	// Requests are made before, so that making them isn't measured.
-	addresses := make([]string, 4000)
-	for i := range addresses {
-		_, addresses[i] = sp.request()
-	}
-	var next atomic.Int64
+func closedLoop(ctx context.Context, p *process, sp *provider, people []*http.Client, n int, d time.Duration) (looped, error) {
 	var mu sync.Mutex
 	var out looped
 	var failed error
 	var wg sync.WaitGroup
 	cost, begin := p.follow(), time.Now()
-	for _, c := range c {
+	for i := range n {
+		c := people[i%len(people)]
 		wg.Go(func() {
 			var each []time.Duration
 			for time.Since(begin) < d && ctx.Err() == nil {
+				address := sp.address()
 				sent := time.Now()
-				page, err := fetch(ctx, c, addresses[int(next.Add(1))%len(addresses)])
-				if err == nil && !strings.Contains(string(page), "SAMLResponse") {
+				page, err := fetch(ctx, c, address)
+				if err == nil && !bytes.Contains(page, []byte("SAMLResponse")) {
 					err = errors.New("a page without SAMLResponse")
 				}
 				if err != nil {
@@ -274,7 +292,7 @@ func (s *signOn) closedLoop(ctx context.Context, p *process, sp *provider, c []*
 
 // openLoop sends at a fixed rate, whatever the answers do, and measures from the moment at which
 // each request was due.
-func (s *signOn) openLoop(ctx context.Context, sp *provider, c *http.Client, rate int, d time.Duration) ([]time.Duration, error) {
+func openLoop(ctx context.Context, sp *provider, people []*http.Client, rate int, d time.Duration) ([]time.Duration, error) {
 	var mu sync.Mutex
 	var each []time.Duration
 	var failed error
@@ -282,7 +300,7 @@ func (s *signOn) openLoop(ctx context.Context, sp *provider, c *http.Client, rat
 	begin := time.Now()
 	for i := range int(d.Seconds() * float64(rate)) {
 		due := begin.Add(time.Duration(i) * time.Second / time.Duration(rate))
-		_, address := sp.request()
+		address, c := sp.address(), people[i%len(people)]
 		if err := sleep(ctx, time.Until(due)); err != nil {
 			break
 		}
@@ -301,101 +319,196 @@ func (s *signOn) openLoop(ctx context.Context, sp *provider, c *http.Client, rat
 	return each, failed
 }
 
-func measureSSO(ctx context.Context, o options, r *report) (err error) {
-	people := o.users
-	if people == 0 {
-		people = 1000
-	}
-	s, err := furnishSignOn(ctx, people, 4)
+// enter serves the installation with signatures made by "go" or "libcrypto", signs the people in, and has a response of
+// each kind verified.
+func (s *signOn) enter(ctx context.Context, o options, by string) (_ *process, people []*http.Client, err error) {
+	p, err := s.serve(ctx, o.bin, true, "--signing", by)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, s.remove()) }()
-	p, err := s.serve(ctx, o.bin, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.kill()) }()
-	var clients []*http.Client
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.kill())
+		}
+	}()
 	for _, email := range s.people {
 		c, err := browser()
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		resp, err := signIn(ctx, c, s.url, "", email)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		_ = resp.Body.Close()
 		for _, sp := range []*provider{&s.one, &s.both} {
 			id, address := sp.request()
 			page, err := fetch(ctx, c, address)
 			if err != nil {
-				return err
+				return nil, nil, err
 			}
 			if err := sp.check(page, id, email, sp == &s.both); err != nil {
-				return fmt.Errorf("a sample response: %w", err)
+				return nil, nil, fmt.Errorf("a sample response: %w", err)
 			}
 		}
-		clients = append(clients, c)
+		people = append(people, c)
 	}
-	r.note("%d people in the directory; a sample of each kind of response was verified by a foreign library", people)
-	for _, x := range []struct {
-		name       string
-		sp         *provider
-		signatures int
-	}{{"(a) assertion signed", &s.one, 1}, {"(b) response and assertion", &s.both, 2}} {
-		// The yardstick is taken around the measure: the machine's speed changes.
-		before, err := yardstick(ctx, "bare-rsa")
-		if err != nil {
-			return err
-		}
-		if _, err := s.closedLoop(ctx, p, x.sp, clients[:2], time.Second); err != nil { // warm
-			return err
-		}
-		var best looped
-		for n := 1; n <= 4; n *= 2 {
-			got, err := s.closedLoop(ctx, p, x.sp, clients[:n], o.seconds)
-			if err != nil {
+	return p, people, nil
+}
+
+// beside measures with a yardstick before and after, since the machine's speed changes, and returns the lesser.
+func beside(ctx context.Context, by string, measure func() error) (time.Duration, error) {
+	before, err := yardstick(ctx, "bare-rsa", by)
+	if err != nil {
+		return 0, err
+	}
+	if err := measure(); err != nil {
+		return 0, err
+	}
+	after, err := yardstick(ctx, "bare-rsa", by)
+	return min(before, after), err
+}
+
+// beyondMost is what a whole exchange may cost beyond its signatures.
+const beyondMost = 200 * time.Microsecond
+
+// exchanges measures the whole exchange with signatures made by "go" or "libcrypto".
+func (s *signOn) exchanges(ctx context.Context, o options, by string, r *report) (err error) {
+	p, people, err := s.enter(ctx, o, by)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.kill()) }()
+	idle, _ := p.memory()
+	for i, sp := range []*provider{&s.one, &s.both} {
+		name, signatures := kinds[i]+", "+by, i+1
+		var best, most looped
+		bare, err := beside(ctx, by, func() error {
+			if _, err := closedLoop(ctx, p, sp, people, 2, time.Second); err != nil { // warm
 				return err
 			}
-			r.fact(fmt.Sprintf("%s, %d clients", x.name, n), fmt.Sprintf("%.0f/s, CPU %s, p50 %s, p99 %s", got.rate(), ms(got.cpu), ms(quantile(got.each, .5)), ms(quantile(got.each, .99))))
-			if best.n == 0 || got.cpu > 0 && got.cpu < best.cpu {
-				best = got
-			}
-		}
-		after, err := yardstick(ctx, "bare-rsa")
-		if err != nil {
-			return err
-		}
-		sign := min(before, after) * time.Duration(x.signatures)
-		beyond := best.cpu - sign
-		ratio := float64(best.cpu) / float64(sign)
-		r.row(x.name+", beyond signing", ms(sign), ms(beyond), fmt.Sprintf("%.2f", ratio), "≤ 0.20 ms CPU", beyond <= 200*time.Microsecond)
-		if x.signatures == 1 {
-			// 1.2 ms where a signature takes 0.96 ms: the target moves with the machine.
-			r.row(x.name+", CPU", ms(sign), ms(best.cpu), fmt.Sprintf("%.2f", ratio), "≤ 1.25 of bare", ratio <= 1.25)
-			r.fact("  responses/s and core, by CPU", fmt.Sprintf("%.0f", float64(time.Second)/float64(best.cpu)))
-			half := int(best.rate() / 2)
-			for _, rate := range []int{100, half} {
-				each, err := s.openLoop(ctx, x.sp, clients[0], rate, o.seconds)
+			for _, n := range []int{1, 2, 4, 16} {
+				got, err := closedLoop(ctx, p, sp, people, n, o.seconds)
 				if err != nil {
 					return err
 				}
-				p50, p99 := quantile(each, .5), quantile(each, .99)
-				if rate == 100 {
-					r.row("  at 100/s, p50", "", ms(p50), "", "≤ 2.5 ms", p50 <= 2500*time.Microsecond)
-					r.row("  at 100/s, p99", "", ms(p99), "", "≤ 6 ms", p99 <= 6*time.Millisecond)
-				} else {
-					r.row(fmt.Sprintf("  at %d/s (half of the most), p99", rate), "", ms(p99), "", "≤ 10 ms", p99 <= 10*time.Millisecond)
+				r.fact(fmt.Sprintf("%s, %d at once", name, n), got.String())
+				if best.n == 0 || got.cpu > 0 && got.cpu < best.cpu {
+					best = got
 				}
+				if got.rate() > most.rate() {
+					most = got
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if best.cpu == 0 {
+			return errors.New("the exchanges took too little processor time to be measured: take a longer -time")
+		}
+		sign := bare * time.Duration(signatures)
+		beyond := best.cpu - sign
+		r.fact("  bare signatures/s and core, "+by, fmt.Sprintf("%.0f", float64(time.Second)/float64(bare)))
+		// 0.45 ms where a signature takes 0.25, 1.2 ms where it takes 1: the target moves with the machine.
+		r.row(name+", CPU", ms(sign), ms(best.cpu), fmt.Sprintf("%.2f", float64(best.cpu)/float64(sign)), "≤ bare + 0.20 ms", beyond <= beyondMost)
+		r.fact("  beyond the signatures", us(beyond))
+		if signatures > 1 {
+			continue
+		}
+		perCore, least := float64(time.Second)/float64(best.cpu), float64(time.Second)/float64(bare+beyondMost)
+		r.row("  responses/s and core, by CPU", fmt.Sprintf("%.0f", float64(time.Second)/float64(bare)), fmt.Sprintf("%.0f", perCore),
+			fmt.Sprintf("%.2f", perCore*bare.Seconds()), fmt.Sprintf("≥ %.0f here", least), perCore >= least)
+		for _, rate := range []int{100, int(most.rate() / 2)} {
+			each, err := openLoop(ctx, sp, people, rate, o.seconds)
+			if err != nil {
+				return err
+			}
+			p50, p99 := quantile(each, .5), quantile(each, .99)
+			if rate == 100 {
+				r.row("  at 100/s, p50", "", ms(p50), "", "≤ 2.5 ms", p50 <= 2500*time.Microsecond)
+				r.row("  at 100/s, p99", "", ms(p99), "", "≤ 6 ms", p99 <= 6*time.Millisecond)
+			} else {
+				r.fact(fmt.Sprintf("  at %d/s (half of the most), p50", rate), ms(p50))
+				r.row(fmt.Sprintf("  at %d/s (half of the most), p99", rate), "", ms(p99), "", "≤ 10 ms", p99 <= 10*time.Millisecond)
 			}
 		}
 	}
-	now, most := p.memory()
-	r.fact("resident after, most", mib(now)+", "+mib(most))
-	if len(clients) == 0 || slices.Contains(clients, nil) {
-		return errors.New("no client")
+	now, high := p.memory()
+	r.fact("resident before, after, at most, "+by, mib(idle)+", "+mib(now)+", "+mib(high))
+	return nil
+}
+
+// growth measures (a) while the directory grows: beside the yardstick, since it takes a while.
+func (s *signOn) growth(ctx context.Context, o options, by string, sizes []int, r *report) error {
+	var first float64
+	for i, size := range sizes {
+		if err := s.grow(ctx, size); err != nil {
+			return err
+		}
+		p, people, err := s.enter(ctx, o, by)
+		if err != nil {
+			return err
+		}
+		idle, _ := p.memory()
+		var got looped
+		bare, err := beside(ctx, by, func() (err error) {
+			if _, err = closedLoop(ctx, p, &s.one, people, 2, time.Second); err == nil {
+				got, err = closedLoop(ctx, p, &s.one, people, 4, max(o.seconds, 3*time.Second))
+			}
+			return err
+		})
+		if err = errors.Join(err, p.kill()); err != nil {
+			return err
+		}
+		ratio := float64(got.cpu) / float64(bare)
+		name, result := fmt.Sprintf("(a) with %d people", size), ms(got.cpu)+", "+mib(idle)+" resident when idle"
+		if i == 0 {
+			first = ratio
+			r.rows = append(r.rows, [5]string{name, ms(bare), result, fmt.Sprintf("%.2f", ratio), ""})
+			continue
+		}
+		r.row(name, ms(bare), result, fmt.Sprintf("%.2f, %.2f × that of %d", ratio, ratio/first, sizes[0]), "≤ 1.20 ×", ratio <= 1.2*first)
 	}
+	return nil
+}
+
+func measureSSO(ctx context.Context, o options, r *report) (err error) {
+	sizes := []int{100, 1000, 5000, 20_000}
+	if o.short {
+		sizes = []int{100, 1000}
+	}
+	if o.users > sizes[len(sizes)-1] {
+		sizes = append(sizes, o.users)
+	}
+	s, err := furnishSignOn(ctx, sizes[0], 4)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.remove()) }()
+	signers := []string{"go"}
+	if lib, err := libcrypto.Load(); err != nil {
+		r.note("no libcrypto here: %v", err)
+		r.missing("not measured with libcrypto")
+	} else {
+		r.note("libcrypto is %s", lib.Version())
+		signers = []string{"libcrypto", "go"}
+	}
+	r.note("the server is kept on core %s, this program on core %s: %v", serverCore, ownCore, canPin() && processors() > 1)
+	if err := measureEncoder(ctx, signers[0], r); err != nil {
+		return err
+	}
+	for _, by := range signers {
+		if err := s.exchanges(ctx, o, by, r); err != nil {
+			return err
+		}
+	}
+	r.note("responses of each kind were verified by a foreign library")
+	if err := s.growth(ctx, o, signers[0], sizes, r); err != nil {
+		return err
+	}
+	r.note("load of the machine after: %s; more than 1.5 means that others disturbed", loadAverage())
+	r.note("peers are not part of this run")
 	return nil
 }
