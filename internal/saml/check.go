@@ -81,8 +81,8 @@ type Decision struct {
 	NameIDFormat string
 
 	// MayCreate is whether a persistent name may be made for a person who has none with this SP. If it is false and there
-	// is none, the answer is Refuse(UnsupportedNameID, …) (saml-core §3.4.1.1). An SP that does not ask for a persistent
-	// name, but is registered to get one, has not forbidden it.
+	// is none, the answer is Refuse(UnsupportedNameID, …) (saml-core §3.4.1.1). An SP that sends no NameIDPolicy at all,
+	// but is registered to get persistent names, has not forbidden it.
 	MayCreate bool
 
 	// Signed is true if a signature by one of the SP's keys covers Request.
@@ -111,7 +111,7 @@ func (j *judgement) decision() Decision {
 	req.ID, req.IssueInstant, req.Destination, req.Issuer = j.id, j.issueInstant, j.destination, j.issuer
 	return Decision{
 		Request: req, Signed: j.signed, NameIDFormat: j.format,
-		MayCreate: j.format != NameIDPersistent || req.NameIDPolicy.AllowCreate || req.NameIDPolicy.Format != NameIDPersistent,
+		MayCreate: j.format != NameIDPersistent || !req.HasNameIDPolicy || req.NameIDPolicy.AllowCreate,
 		Reply:     Reply{ACS: j.acs, InResponseTo: j.id, RelayState: j.in.relayState},
 	}
 }
@@ -234,8 +234,8 @@ var authnRequestRules = []rule{
 				return Skip, "Nothing lasting is made for names of this format."
 			case j.request.NameIDPolicy.AllowCreate:
 				return Pass, "A persistent name may be made at the first use."
-			case j.request.NameIDPolicy.Format != NameIDPersistent:
-				return Pass, "The application does not ask for a persistent name; that the format is set up here is the permission to make one."
+			case !j.request.HasNameIDPolicy:
+				return Pass, "There is no NameIDPolicy; that persistent names are set up here is the permission to make one."
 			}
 			return Warn, "AllowCreate is not true: persons who never used the application before are refused (InvalidNameIDPolicy)."
 		},

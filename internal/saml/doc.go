@@ -8,8 +8,16 @@
 //	AppendResponse            writes and signs the answer in one pass
 //	EncodePost                the form value that the browser carries
 //
+// Single logout goes the same way: ReadLogoutRedirect / ReadLogoutPost, CheckLogoutRequest / CheckLogoutResponse,
+// AppendLogoutRequest / AppendLogoutResponse, then EncodePost or RedirectURL.
+//
 // What Check returns is the only thing to read afterwards: a signed request is read again from the very bytes that
 // its signature covers. An *Error says whether it may be told to the service provider (Sendable) or only to the person.
+//
+// What a check demands stands in tables of rules. Explain runs the same tables without stopping, and tells an administrator
+// about each rule what was found and where the standard says it; it reads what came (also what could not be read), what
+// somebody pasted (ReadPasted), and our own answers (ExplainResponse, PreviewResponse). Redact shows a message without what
+// is secret in it.
 //
 // Metadata for service providers is written by AppendMetadata, theirs is read by ParseSPMetadata.
 //

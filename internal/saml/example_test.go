@@ -1,6 +1,7 @@
 package saml_test
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"strings"
@@ -93,6 +94,58 @@ func ExampleCheck_refused() {
 	// Output:
 	// to the service provider: unsupported_name_id true
 	// a page for the person: unregistered_acs
+}
+
+// A service provider signs a person out: its request comes in by the Redirect binding, and the answer goes out by it.
+func ExampleCheckLogoutRequest() {
+	now := time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC)
+	fake := samltest.NewSP("https://sp.example.com/", "https://sp.example.com/acs")
+	fake.SLO = "https://sp.example.com/slo?tenant=7"
+	sp := saml.ServiceProvider{
+		EntityID: fake.EntityID,
+		Keys:     []crypto.PublicKey{fake.Cert.PublicKey},
+		SLO:      []saml.Endpoint{{Binding: saml.BindingHTTPRedirect, URL: fake.SLO}},
+	}
+	idp := saml.IdentityProvider{LogoutEndpoints: []string{"https://login.example.com/saml2/wiki/slo"}}
+	request := fake.LogoutRequest(idp.LogoutEndpoints[0], samltest.Received{NameID: "ada@example.com", SessionIndex: "_s1"}, now)
+
+	in, err := saml.ReadLogoutRedirect(fake.SignedRedirectQuery(request.XML(), "back")) // of an http.Request: r.URL.RawQuery
+	if err != nil {
+		panic(err)
+	}
+	decision, err := saml.CheckLogoutRequest(in, sp, idp, now)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("end the session", decision.Request.SessionIndexes, "of", decision.Request.NameID.Value)
+
+	pair := samltest.IdP()
+	signer, err := xmldsig.NewSigner(pair.Key, pair.Cert, 0)
+	if err != nil {
+		panic(err)
+	}
+	to := decision.Reply.ReplyURL()
+	xml, err := saml.AppendLogoutResponse(nil, &saml.LogoutResponse{
+		ID: saml.NewID(), InResponseTo: decision.Request.ID, IssueInstant: now, Destination: to,
+		Issuer: "https://login.example.com/", Status: saml.Status{Code: saml.StatusSuccess, SubCode: saml.StatusPartialLogout},
+	}, nil)
+	if err != nil {
+		panic(err)
+	}
+	location, err := saml.RedirectURL(to, saml.ParameterResponse, xml, decision.RelayState, signer)
+	if err != nil {
+		panic(err)
+	}
+
+	query, _ := strings.CutPrefix(location, "https://sp.example.com/slo?tenant=7&")
+	got, err := fake.ReceiveLogoutRedirect(query, "https://login.example.com/", pair.Cert, now)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(got.InResponseTo == request.ID, got.RelayState, got.Status[1])
+	// Output:
+	// end the session [_s1] of ada@example.com
+	// true back urn:oasis:names:tc:SAML:2.0:status:PartialLogout
 }
 
 func ExampleReadPost() {

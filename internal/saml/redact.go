@@ -53,6 +53,9 @@ func isDomain(s string) bool {
 
 // printable bounds a text that others chose, and makes what does not show, or shows otherwise than it reads, visible.
 func printable(s string, most int) string {
+	if len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return s
+	}
 	var b strings.Builder
 	for i, r := range s {
 		if i >= most {
@@ -247,9 +250,9 @@ func (r *redactor) tag() (name, shown string, empty bool) {
 	}
 }
 
-func escapeShown(s string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;").Replace(s)
-}
+var shownEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;")
+
+func escapeShown(s string) string { return shownEscaper.Replace(s) }
 
 // value is the text of an element as it is to be shown.
 func (r *redactor) value(local, text string) string {

@@ -31,8 +31,9 @@ func TestNameIDPolicy(t *testing.T) {
 		mayCreate bool
 	}{
 		{"none, persistent is the default", "", []string{saml.NameIDPersistent}, saml.NameIDPersistent, true},
-		{"empty, persistent is the default", `<samlp:NameIDPolicy/>`, []string{saml.NameIDPersistent}, saml.NameIDPersistent, true},
-		{"unspecified, persistent is the default", `<samlp:NameIDPolicy Format="` + saml.NameIDUnspecified + `"/>`, []string{saml.NameIDPersistent}, saml.NameIDPersistent, true},
+		{"empty, persistent is the default", `<samlp:NameIDPolicy/>`, []string{saml.NameIDPersistent}, saml.NameIDPersistent, false},
+		{"unspecified, persistent is the default", `<samlp:NameIDPolicy Format="` + saml.NameIDUnspecified + `"/>`, []string{saml.NameIDPersistent}, saml.NameIDPersistent, false},
+		{"unspecified, may be made", `<samlp:NameIDPolicy Format="` + saml.NameIDUnspecified + `" AllowCreate="true"/>`, []string{saml.NameIDPersistent}, saml.NameIDPersistent, true},
 		{"persistent, may be made", `<samlp:NameIDPolicy Format="` + saml.NameIDPersistent + `" AllowCreate="true"/>`, nil, saml.NameIDPersistent, true},
 		{"persistent, may be made (1)", `<samlp:NameIDPolicy Format="` + saml.NameIDPersistent + `" AllowCreate="1"/>`, nil, saml.NameIDPersistent, true},
 		{"persistent, may not be made", `<samlp:NameIDPolicy Format="` + saml.NameIDPersistent + `" AllowCreate="false"/>`, nil, saml.NameIDPersistent, false},
