@@ -21,8 +21,12 @@ run: ## Serve with data in ./latchkey-data
 	$(GO) run ./cmd/latchkey serve $(ARGS)
 
 .PHONY: build
-build: ## Build bin/latchkey, one static program
+build: ## Build bin/latchkey, one program; on Linux it needs glibc (build-static doesn't)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/latchkey ./cmd/latchkey
+
+.PHONY: build-static
+build-static: ## Build bin/latchkey without libcrypto: linked statically, for images without glibc
+	CGO_ENABLED=0 $(GO) build -trimpath -tags nolibcrypto -ldflags '$(LDFLAGS)' -o bin/latchkey ./cmd/latchkey
 
 .PHONY: test
 test: ## Run all tests; installs what they need on Debian, starts and ends its own PostgreSQL
@@ -90,7 +94,7 @@ fuzz: ## Fuzz every parser for T each (T=30s)
 
 .PHONY: bench
 bench: ## Micro-benchmarks
-	$(GO) test -run xxx -bench . -benchmem ./internal/saml/... ./internal/catalog ./internal/provision/plan ./internal/work ./internal/store ./internal/authn ./internal/directory ./internal/idp
+	$(GO) test -run xxx -bench . -benchmem ./internal/saml/... ./internal/keys/... ./internal/catalog ./internal/provision/plan ./internal/work ./internal/store ./internal/authn ./internal/directory ./internal/idp
 
 # Each ends with one line: VERDICT <name> pass|short <what>.
 .PHONY: bench-sso bench-login bench-provisioning bench-lists bench-footprint interop interop-page contract chaos
