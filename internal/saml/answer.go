@@ -22,6 +22,7 @@ type answer struct {
 	encrypted    int
 	assertion    *xmldsig.Element // the only one, if it can be read
 	signatures   int              // that hold
+	signedBy     map[string]int   // numbers of our certificates, by rule
 }
 
 // issuedBy says by which of our certificates a signature of this element holds, by its number; an error if by none.
@@ -52,10 +53,14 @@ func ruleAnswerSignature(name, source, what string, element func(*judgement) *xm
 			if !signed(j) || len(j.idp.Certificates) == 0 {
 				return nil
 			}
-			if _, err := j.issuedBy(element(j)); err != nil {
+			i, err := j.issuedBy(element(j))
+			if err != nil {
 				return &Error{Reason: SignatureInvalid, Err: err}
 			}
-			j.answer.signatures++
+			if j.answer.signatures++; j.answer.signedBy == nil {
+				j.answer.signedBy = map[string]int{}
+			}
+			j.answer.signedBy[name] = i
 			return nil
 		},
 		found: func(j *judgement, e *Error) (Verdict, string) {
@@ -67,10 +72,7 @@ func ruleAnswerSignature(name, source, what string, element func(*judgement) *xm
 			case len(j.idp.Certificates) == 0:
 				return Skip, "The " + what + " is signed; there is no certificate to compare with."
 			}
-			i, err := j.issuedBy(element(j))
-			if err != nil {
-				return Skip, ""
-			}
+			i := j.answer.signedBy[name]
 			cert := j.idp.Certificates[i]
 			text := fmt.Sprintf("The signature of the %s holds by our certificate number %d of %d: %s.", what, i+1, len(j.idp.Certificates), certificateName(cert))
 			switch {
