@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/mail"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 )
 
@@ -40,14 +41,67 @@ type Config struct {
 	Metrics  MetricsConfig  `yaml:"metrics" embed:"" prefix:"metrics-" group:"Logging and metrics"`
 }
 
-// MailConfig says how mail is sent. Without a host no mail is sent, and administrators hand
-// out one-time links themselves.
+// MailConfig says how mail is sent. With neither a host nor a folder no mail is sent, and
+// administrators hand out one-time links themselves.
 type MailConfig struct {
 	Host     string      `yaml:"host" env:"LATCHKEY_MAIL_HOST" help:"SMTP server. Without one no mail is sent: one-time links are handed out by administrators."`
 	Port     int         `yaml:"port" default:"587" env:"LATCHKEY_MAIL_PORT" help:"SMTP port."`
-	Username string      `yaml:"username" env:"LATCHKEY_MAIL_USERNAME" help:"SMTP user name."`
+	Security string      `yaml:"security" default:"auto" enum:"auto,starttls,implicit,none" env:"LATCHKEY_MAIL_SECURITY" help:"How the connection is encrypted: starttls, implicit (TLS from the first byte), none (only for a server on this machine), or auto: implicit on port 465, else starttls."`
+	Username string      `yaml:"username" env:"LATCHKEY_MAIL_USERNAME" help:"SMTP user name; without one nobody signs in."`
 	Password keys.Secret `yaml:"password" env:"LATCHKEY_MAIL_PASSWORD" help:"SMTP password."`
 	From     string      `yaml:"from" env:"LATCHKEY_MAIL_FROM" help:"Sender address."`
+	Folder   string      `yaml:"folder" env:"LATCHKEY_MAIL_FOLDER" help:"For development: mail is written into this folder as .eml files instead of being sent."`
+}
+
+// smtp is the server; only meaningful with a host.
+func (c *MailConfig) smtp() *mail.SMTP {
+	port := c.Port
+	if port == 0 {
+		port = 587
+	}
+	return &mail.SMTP{Host: c.Host, Port: port, Username: c.Username, Password: c.Password, From: c.From, Security: mail.Security(c.Security)}
+}
+
+// sender is how mail is sent; nil if it isn't.
+func (c *MailConfig) sender() mail.Sender {
+	switch {
+	case c.Host != "":
+		return c.smtp()
+	case c.Folder != "":
+		return &mail.Folder{Dir: c.Folder, From: c.From}
+	}
+	return nil
+}
+
+// Where says in words how mail is sent, "" if it isn't: "by smtp.example.org", "into the folder mail".
+func (c *MailConfig) Where() string {
+	switch {
+	case c.Host != "":
+		return "by " + c.Host
+	case c.Folder != "":
+		return "into the folder " + c.Folder
+	}
+	return ""
+}
+
+func (c *MailConfig) check(f *problem.Fields) {
+	switch {
+	case c.Host != "" && c.Folder != "":
+		f.Add("mail.folder", "Give a mail server or a folder, not both.")
+	case c.Host != "":
+		for _, x := range problem.FieldsOf(c.smtp().Check()) {
+			f.Add("mail."+x.Name, "%s", x.Detail)
+		}
+	case c.Folder != "":
+		if c.From == "" {
+			c.From = "latchkey@localhost"
+		}
+		if err := mail.CheckAddress(c.From); err != nil {
+			f.Add("mail.from", "%s", problem.Public(err))
+		}
+	case c.Username != "" || c.Password != "":
+		f.Add("mail.host", "Give the mail server that the user name and password are for.")
+	}
 }
 
 // SessionConfig says how long people stay signed in, and what a password needs.
@@ -112,6 +166,7 @@ func (c *Config) Check() error {
 	if _, err := prefixes(c.Outbound.Allow); err != nil {
 		f.Add("outbound.allow", "%v", err)
 	}
+	c.Mail.check(&f)
 	if c.MasterKeyFile == "" {
 		c.MasterKeyFile = filepath.Join(c.Data, "master.key")
 	}
