@@ -173,6 +173,7 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, st *state
 	case err != nil:
 		return err
 	}
+	p.noteAnswer(r, v, st, xml, to.RelayState)
 	return p.send(w, r, a.Label, to.ACS.URL, xml, to.RelayState)
 }
 
@@ -244,6 +245,7 @@ func (p *IDP) sendStatus(w http.ResponseWriter, r *http.Request, v *visit, s aut
 	if err != nil {
 		return fmt.Errorf("idp: status for %s: %w", st.app.ID, err)
 	}
+	ref.sent = xml
 	err = p.record(r, ref, func(tx *store.Tx) error {
 		if v.flow != "" {
 			if _, err := authn.ConsumeFlow(tx, now, v.flow); err != nil {

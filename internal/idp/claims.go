@@ -26,6 +26,7 @@ type prepared struct {
 	signer  *xmldsig.Signer
 	// ownNames says that the administrator chose what persistent names are made of; else they are ours, made at first use.
 	ownNames bool
+	pace     pace
 }
 
 func (x *prepared) active() bool { return x.app.SAML.Status == app.Active }
@@ -64,7 +65,7 @@ func (p *IDP) prepare(tx *store.Tx, id app.ID, version int64) (*prepared, error)
 	if err != nil {
 		return nil, err
 	}
-	x = &prepared{app: a}
+	x = &prepared{app: a, pace: newPace()}
 	if x.active() {
 		if err := p.complete(tx, x); err != nil {
 			return nil, fmt.Errorf("idp: application %s: %w", id, err)

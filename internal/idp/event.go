@@ -54,9 +54,18 @@ func detail(v *visit) map[string]any {
 	return d
 }
 
-// record writes a refusal's event, and whatever else with it in the same transaction. What strangers cause is bounded:
-// anybody can send requests, and nobody may fill the database with them.
+// record writes a refusal's event, and whatever else with it in the same transaction.
 func (p *IDP) record(r *http.Request, ref *refusal, also func(*store.Tx) error) error {
+	err := p.write(r, ref, also)
+	if err == nil {
+		p.noteRefusal(r, ref)
+	}
+	return err
+}
+
+// write is record without the inspector. What strangers cause is bounded: anybody can send requests, and nobody may fill
+// the database with them.
+func (p *IDP) write(r *http.Request, ref *refusal, also func(*store.Tx) error) error {
 	if ref.session.ID == "" {
 		// Whoever is signed in is named in the event; if that can't be found out, nobody is.
 		if s, err := p.authn.Session(r.Context(), p.cookie.Read(r)); err == nil {

@@ -84,6 +84,7 @@ type IDP struct {
 	signIn    string
 	limits    Limits
 	strangers *rate.Limiter
+	recorder  *recorder
 
 	mu       sync.Mutex
 	prepared map[app.ID]*prepared
@@ -115,6 +116,7 @@ func New(c Config) *IDP {
 		address: c.ClientAddress, page: c.Page, signIn: c.SignIn, limits: c.Limits,
 		cookie: web.SessionCookie{Secure: secure}, protected: secure || local(c.PublicURL),
 		strangers: rate.NewLimiter(rate.Limit(c.Limits.StrangerEvents), max(1, int(10*c.Limits.StrangerEvents))),
+		recorder:  newRecorder(),
 		prepared:  map[app.ID]*prepared{},
 	}
 }

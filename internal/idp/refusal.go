@@ -25,6 +25,8 @@ type refusal struct {
 	outcome      audit.Outcome
 	idpInitiated bool
 	cause        error // more for the event; may be nil
+	came         *saml.Incoming
+	sent         []byte // what the application was answered, if it was
 	visit        *visit
 	session      authn.Session
 

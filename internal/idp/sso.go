@@ -36,6 +36,8 @@ type visit struct {
 	// Decision is the service provider's request; nil if the person started with us.
 	Decision *saml.Decision `json:"decision,omitempty"`
 	Binding  string         `json:"binding,omitempty"`
+	// Raw is the query or form in which the request came, for the inspector.
+	Raw string `json:"raw,omitempty"`
 	// RelayState, for a visit without request, is the one given by the link; nil means the application's default.
 	RelayState *string `json:"relayState,omitempty"`
 
@@ -43,6 +45,7 @@ type visit struct {
 	started time.Time // when the flow began
 	seen    *state    // what this request has read already, until it is used
 	giveUp  bool      // the person has no wish to sign in as somebody else
+	came    *saml.Incoming
 	tries   int
 }
 
@@ -64,7 +67,10 @@ func (p *IDP) redirectBinding(w http.ResponseWriter, r *http.Request) error {
 	if noHead(w, r) {
 		return nil
 	}
-	v, err := p.accept(w, r, func() (saml.Incoming, error) { return saml.ReadRedirect(r.URL.RawQuery) })
+	v, err := p.accept(w, r, func() (saml.Incoming, string, error) {
+		in, err := saml.ReadRedirect(r.URL.RawQuery)
+		return in, r.URL.RawQuery, err
+	})
 	if v == nil || err != nil {
 		return err
 	}
@@ -74,9 +80,9 @@ func (p *IDP) redirectBinding(w http.ResponseWriter, r *http.Request) error {
 // postBinding takes a request by HTTP-POST (saml-bindings §3.5). The browser sends no session cookie with a post from
 // another site (SameSite=Lax), so the request is kept and the browser comes back with a GET.
 func (p *IDP) postBinding(w http.ResponseWriter, r *http.Request) error {
-	v, err := p.accept(w, r, func() (saml.Incoming, error) {
+	v, err := p.accept(w, r, func() (saml.Incoming, string, error) {
 		if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/x-www-form-urlencoded" {
-			return saml.Incoming{}, &saml.Error{
+			return saml.Incoming{}, "", &saml.Error{
 				Reason: saml.Malformed, Err: fmt.Errorf("content type %q", media),
 				Text: "The sign-in request from the application can't be read. Open the application again; if it happens again, tell your administrator.",
 			}
@@ -84,9 +90,10 @@ func (p *IDP) postBinding(w http.ResponseWriter, r *http.Request) error {
 		// One byte more than allowed, so that ReadPost sees that it is too long.
 		body, err := io.ReadAll(io.LimitReader(r.Body, saml.MaxPostBody+1))
 		if err != nil {
-			return saml.Incoming{}, problem.Wrap(problem.Invalid, err, "The sign-in request broke off. Open the application again.")
+			return saml.Incoming{}, "", problem.Wrap(problem.Invalid, err, "The sign-in request broke off. Open the application again.")
 		}
-		return saml.ReadPost(body)
+		in, err := saml.ReadPost(body)
+		return in, string(body), err
 	})
 	if v == nil || err != nil {
 		return err
@@ -101,7 +108,7 @@ func (p *IDP) postBinding(w http.ResponseWriter, r *http.Request) error {
 func resumeAt(flow string) string { return ResumePath + "?flow=" + url.QueryEscape(flow) }
 
 // accept finds the application, reads the request and checks it. If it returns no visit and no error, it has answered.
-func (p *IDP) accept(w http.ResponseWriter, r *http.Request, read func() (saml.Incoming, error)) (*visit, error) {
+func (p *IDP) accept(w http.ResponseWriter, r *http.Request, read func() (in saml.Incoming, raw string, err error)) (*visit, error) {
 	slug := r.PathValue("slug")
 	st, err := p.look(r, func(tx *store.Tx) (*prepared, error) { return p.bySlug(tx, slug) })
 	if problem.Is(err, problem.NotFound) {
@@ -119,15 +126,20 @@ func (p *IDP) accept(w http.ResponseWriter, r *http.Request, read func() (saml.I
 	if !st.active() {
 		return nil, p.refuse(w, r, notReady(a))
 	}
-	in, err := read()
+	in, raw, err := read()
 	var d saml.Decision
 	if err == nil {
 		d, err = saml.Check(in, st.sp, p.self(a), p.now())
 	}
-	v := &visit{ReturnTo: ResumePath, Application: a.Label, ApplicationID: a.ID, Decision: &d, Binding: in.Binding(), seen: st}
+	v := &visit{ReturnTo: ResumePath, Application: a.Label, ApplicationID: a.ID, Decision: &d, Binding: in.Binding(), seen: st, came: &in}
+	if len(raw) <= maxRaw {
+		v.Raw = raw
+	}
 	if e, ok := errors.AsType[*saml.Error](err); ok {
 		if !e.Sendable() {
-			return nil, p.refuse(w, r, badRequest(a, e))
+			ref := badRequest(a, e)
+			ref.came = &in
+			return nil, p.refuse(w, r, ref)
 		}
 		// Who asks and where the answer goes are known, so the application is told.
 		d = saml.Decision{Request: saml.AuthnRequest{ID: e.Reply.InResponseTo, Issuer: a.SAML.SPEntityID}, Reply: e.Reply}

@@ -31,6 +31,7 @@ type Server struct {
 	metrics http.Handler
 	proxies []netip.Prefix
 	served  *prometheus.HistogramVec
+	sso     *idp.IDP
 }
 
 // New joins the edges to an opened installation.
@@ -57,15 +58,15 @@ func New(h *House) (*Server, error) {
 		mux.Handle("GET /metrics", s.loopbackOnly(s.metrics))
 	}
 	cookie := web.SessionCookie{Secure: h.Config.HTTPS()}
-	sso := idp.New(idp.Config{
+	s.sso = idp.New(idp.Config{
 		DB: h.DB, Apps: h.Apps, Authn: h.Authn, Catalog: h.Catalog, Pairs: h.Pairs, PublicURL: h.Config.PublicURL, Now: h.Now, Log: h.Log,
 		ClientAddress: s.ClientAddress, Page: s.page,
 	})
-	sso.Routes(mux)
-	h.Pool.Every("forget used sign-on requests", 10*time.Minute, sso.Prune)
+	s.sso.Routes(mux)
+	h.Pool.Every("forget used sign-on requests", 10*time.Minute, s.sso.Prune)
 	portal.New(portal.Config{
 		DB: h.DB, Authn: h.Authn, Apps: h.Apps, Directory: h.Directory, PublicURL: h.Config.PublicURL, Now: h.Now, Log: h.Log,
-		ClientAddress: s.ClientAddress, SignOut: sso.SignOut,
+		ClientAddress: s.ClientAddress, SignOut: s.sso.SignOut,
 	}).Routes(mux)
 	console.New(console.Config{
 		DB: h.DB, Authn: h.Authn, Directory: h.Directory, Apps: h.Apps, Engine: h.Engine, Events: h.Events, Catalog: h.Catalog,
@@ -293,7 +294,11 @@ func (s *Server) Run(ctx context.Context, listener net.Listener, told func()) er
 	g.Go(func() error { return s.Pool.Run(ctx) })
 	g.Go(func() error { return s.Engine.Run(ctx) })
 	g.Go(func() error { return s.Authn.Run(ctx) })
+	// The inspector records until the last request is answered.
+	answering, answered := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error { return s.sso.Run(answering) })
 	g.Go(func() error {
+		defer answered()
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 		defer cancel()
