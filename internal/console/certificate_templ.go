@@ -99,9 +99,9 @@ func certificatesText(f appFrame) string {
 // remindersText says who is told before a certificate ends, and how.
 func remindersText(f appFrame) string {
 	if f.Mailing {
-		return "Owners and administrators are reminded 60, 30, 7 and 1 days before the end by mail, and in the activity."
+		return "Owners and administrators are reminded 60, 30, 7 and 1 days before the end, and once it has come: by mail, and in the activity."
 	}
-	return "A reminder stands in the activity 60, 30, 7 and 1 days before the end. Mail isn't set up, so nobody is written to."
+	return "A reminder stands in the activity 60, 30, 7 and 1 days before the end, and once it has come. Mail isn't set up, so nobody is written to."
 }
 
 func certificateActions(f appFrame) templ.Component {

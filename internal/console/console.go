@@ -29,8 +29,8 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/web"
 )
 
-// Config joins a Console to its house. All fields are needed but Log, ClientAddress, Version
-// and MaxImport.
+// Config joins a Console to its house. All fields are needed but Log, ClientAddress, Version,
+// Mail, MailWhere and MaxImport.
 type Config struct {
 	Authn     *authn.Authn
 	Directory *directory.Directory
@@ -39,6 +39,7 @@ type Config struct {
 	Events    *audit.Log
 	Catalog   *catalog.Catalog
 	DB        *store.DB
+	Inspector Inspector
 	// Mail is the mail that the program sends; nil: none is set up.
 	Mail *mail.Mailer
 	// MailWhere says in words how mail is sent: "by smtp.example.org", "into the folder …".
@@ -164,6 +165,9 @@ func (c *Console) Routes(mux *http.ServeMux) {
 		{"POST " + settingsPath + "/keys", c.createKey},
 		{"GET " + settingsPath + "/keys/{id}/revoke", c.confirmRevokeKey},
 		{"POST " + settingsPath + "/keys/{id}/revoke", c.revokeKey},
+		{"GET " + mailPath, c.mail},
+		{"POST " + mailPath + "/test", c.testMail},
+		{"POST " + mailPath + "/{id}/retry", c.retryMail},
 		{"GET " + settingsPath + "/about", c.about},
 	} {
 		c.handle(mux, x.pattern, x.handler)

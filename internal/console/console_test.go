@@ -21,7 +21,9 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/console"
 	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/idp"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/mail"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/provision"
 	"github.com/latchkey-idp/latchkey/internal/scim/scimtest"
@@ -63,6 +65,11 @@ type site struct {
 	apps      *app.Applications
 	authn     *authn.Authn
 	engine    *provision.Engine
+	idp       *idp.IDP
+	mail      *mail.Mailer
+	// sent are the mails, and mailbox is what the mail server says; nil takes them.
+	sent    []mail.Message
+	mailbox error
 	pool      *work.Pool
 	target    *scimtest.Target
 	handler   http.Handler
@@ -77,7 +84,10 @@ type site struct {
 	atlassian, wiki    app.ID
 }
 
-func newSite(t testing.TB) *site {
+func newSite(t testing.TB) *site { return newSiteWith(t, false) }
+
+// newSiteWith is newSite with or without mail.
+func newSiteWith(t testing.TB, mailing bool) *site {
 	t.Helper()
 	s := &site{t: t, db: storetest.SQLite(t), cookies: map[string]string{}, people: map[string]directory.User{}}
 	cat, err := catalog.Builtin()
@@ -86,7 +96,8 @@ func newSite(t testing.TB) *site {
 	s.must(err)
 	log := slog.New(slog.DiscardHandler)
 	s.directory = directory.New(s.db, time.Now)
-	s.apps = app.New(app.Config{DB: s.db, Catalog: cat, Pairs: keys.NewPairs(sealer, time.Now), Sealer: sealer, PublicURL: "http://latchkey.test", Now: time.Now, Generate: material, Fetch: s.fetch})
+	pairs := keys.NewPairs(sealer, time.Now)
+	s.apps = app.New(app.Config{DB: s.db, Catalog: cat, Pairs: pairs, Sealer: sealer, PublicURL: "http://latchkey.test", Now: time.Now, Generate: material, Fetch: s.fetch})
 	s.authn, err = authn.New(authn.Config{DB: s.db, Directory: s.directory, Now: time.Now, Argon2: authn.Argon2{Memory: 64, Passes: 1, Threads: 1}})
 	s.must(err)
 	s.pool = work.NewPool(s.db, log, time.Now)
@@ -95,16 +106,38 @@ func newSite(t testing.TB) *site {
 	s.engine = provision.New(provision.Config{
 		DB: s.db, Catalog: cat, Apps: s.apps, Directory: s.directory, Pool: s.pool, HTTP: client, Version: "test", Now: time.Now, Log: log,
 	})
+	s.idp = idp.New(idp.Config{
+		DB: s.db, Apps: s.apps, Authn: s.authn, Catalog: cat, Pairs: pairs, PublicURL: "http://latchkey.test", Now: time.Now,
+		ClientAddress: func(*http.Request) string { return "192.0.2.7" },
+	})
+	var sender mail.Sender
+	if mailing {
+		sender = mailServer{s}
+	}
+	s.mail = mail.New(mail.Config{DB: s.db, Sealer: sealer, Pool: s.pool, Now: time.Now, Log: log, Sender: sender})
 	c := console.New(console.Config{
+		Inspector: s.idp, Mail: s.mail, MailWhere: "by smtp.example.com",
 		Authn: s.authn, Directory: s.directory, Apps: s.apps, Engine: s.engine, Events: audit.NewLog(s.db), Catalog: cat, DB: s.db,
 		PublicURL: "http://latchkey.test", Version: "1.2.3-test", Now: time.Now, MaxImport: 1 << 20,
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	mux := http.NewServeMux()
 	c.Routes(mux)
+	s.idp.Routes(mux)
 	s.handler = web.RequestIDs(web.SecurityHeaders(false)(http.NewCrossOriginProtection().Handler(mux)))
 	s.seed()
 	return s
+}
+
+// mailServer takes the mails of a site.
+type mailServer struct{ s *site }
+
+func (m mailServer) Send(_ context.Context, x mail.Message) error {
+	if m.s.mailbox != nil {
+		return m.s.mailbox
+	}
+	m.s.sent = append(m.s.sent, x)
+	return nil
 }
 
 // fetch answers for the rest of the world.

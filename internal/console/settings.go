@@ -20,8 +20,11 @@ const settingsPath = root + "/settings"
 // settingsFrame is the frame of the settings' tabs.
 func (c *Console) settingsFrame(w http.ResponseWriter, r *request, tab string) web.Page {
 	p := c.page(w, r, "settings", "Settings")
-	for _, t := range []struct{ key, label string }{{"", "Organization"}, {"administrators", "Administrators"}, {"keys", "API keys"}, {"about", "About"}} {
+	for _, t := range []struct{ key, label string }{{"", "Organization"}, {"administrators", "Administrators"}, {"keys", "API keys"}, {"mail", "Mail"}, {"about", "About"}} {
 		if t.key == "keys" && !r.can(access.ManageAPIKeys) {
+			continue
+		}
+		if t.key == "mail" && !r.can(access.ManageSettings) {
 			continue
 		}
 		href := settingsPath

@@ -47,7 +47,9 @@ func (s *site) saml(id app.ID) app.SAMLSettings { return s.app(id).SAML.SAMLSett
 func TestSubject(t *testing.T) {
 	s := newSite(t)
 	id := s.intranet()
-	save := func(pairs ...string) { s.post("admin", s.appPath(id, "sign-on", "subject"), pairs...).goes(s.appPath(id, "sign-on") + "#subject") }
+	save := func(pairs ...string) {
+		s.post("admin", s.appPath(id, "sign-on", "subject"), pairs...).goes(s.appPath(id, "sign-on") + "#subject")
+	}
 	s.get("admin", s.appPath(id, "sign-on")).page().has("E-mail address, from e-mail", "pairwise", "A new random name at every sign-on")
 
 	save("format", saml.NameIDUnspecified, "source", "username")

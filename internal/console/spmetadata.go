@@ -19,6 +19,9 @@ import (
 // any, or its address is watched.
 func (f appFrame) readsMetadata() bool { return f.Con.SAML.SPMetadata || f.Con.Generic || f.Watched }
 
+// showsMetadata is readsMetadata, or that an address was tried all the same.
+func (p signOnPage) showsMetadata() bool { return p.readsMetadata() || p.Watch.Failed() }
+
 func watchForm(src app.MetadataSource) web.Form {
 	return web.NewForm(map[string]string{"url": src.URL, "entityId": src.EntityID, "signingCertificate": src.SigningCertificate}).Named("watch")
 }
