@@ -94,9 +94,6 @@ type Part struct {
 
 // Tree reads the element. The tree does not keep the Scanner's window alive.
 func (part Part) Tree() (*Element, error) {
-	if len(part.xml) > part.lim.Bytes {
-		return nil, fmt.Errorf("element of %d bytes (at most %d): %w", len(part.xml), part.lim.Bytes, ErrLimit)
-	}
 	p := reader{s: strings.Clone(part.xml), lim: part.lim, eof: true, scope: slices.Clone(part.scope)}
 	e, err := p.tree()
 	if err != nil {

@@ -144,6 +144,23 @@ func TestClass14_ScannerLimits(t *testing.T) {
 	}
 }
 
+// TestClass14_ScannerPart: what is only passed over is limited too, though the window may reach further.
+func TestClass14_ScannerPart(t *testing.T) {
+	part := xmldsig.Limits{Bytes: 100, Depth: 3, Attributes: 2, Nodes: 10}
+	for n, ok := range map[int]bool{10: true, 11: false} {
+		s := xmldsig.NewScanner(strings.NewReader("<a>"+strings.Repeat("<b>"+strings.Repeat("<c></c> ", n)+strings.Repeat(" ", 13)+"</b>", 3)+"</a>"), limits, part)
+		for range 2 {
+			if _, _, err := s.Next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := s.Part(nil)
+		if (err == nil) != ok || err != nil && !errors.Is(err, xmldsig.ErrLimit) {
+			t.Errorf("%d children: %v", n, err)
+		}
+	}
+}
+
 // FuzzScanner: a Scanner with the smallest windows takes and refuses what Read does, but for its limits.
 func FuzzScanner(f *testing.F) {
 	for _, form := range canonicalForms {
@@ -245,6 +262,10 @@ func TestVerifyLarge(t *testing.T) {
 		if raw, err := xmldsig.VerifyBytes(doc, keys, lim); err == nil || raw != nil {
 			t.Error("verified without the key")
 		}
+	}
+	padded := bytes.Replace(doc, []byte("<ds:KeyInfo>"), []byte("<ds:KeyInfo>"+strings.Repeat(" ", 256<<10)), 1)
+	if _, err := xmldsig.VerifyBytes(padded, keys, lim); !errors.Is(err, xmldsig.ErrLimit) {
+		t.Error("a Signature too large:", err)
 	}
 	small := lim
 	small.Nodes = 50_000

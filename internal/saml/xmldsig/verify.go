@@ -172,6 +172,8 @@ func findSignature(s string, lim Limits) (root, sig *Element, err error) {
 		return nil, nil, ErrNoSignature
 	case signatures != 1 || part.xml == "":
 		return nil, nil, errNotOne
+	case len(part.xml) > signatureLimits.Bytes:
+		return nil, nil, fmt.Errorf("signature of more than %d bytes: %w", signatureLimits.Bytes, ErrLimit)
 	case ids.twice:
 		return nil, nil, errTwice
 	}
