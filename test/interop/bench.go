@@ -54,6 +54,8 @@ type bench struct {
 	set      settings
 	// browsers are those of the case that runs.
 	browsers []*browser
+	// issued are messages that Latchkey sent, with the certificate of that time.
+	issued []issued
 }
 
 // mapping is what the application gets of people.
@@ -195,6 +197,24 @@ func (b *bench) browser() (*browser, error) {
 	br, err := newBrowser(b.product.url, email)
 	b.browsers = append(b.browsers, br)
 	return br, err
+}
+
+// issued is a message that Latchkey sent.
+type issued struct {
+	caseKey     string
+	xml         []byte
+	certificate string
+}
+
+// collect keeps what Latchkey sent in a case, for the judges.
+func (b *bench) collect(caseKey string) {
+	for _, br := range b.browsers {
+		for _, m := range br.messages {
+			if !m.changed && !strings.HasPrefix(m.to.String(), b.product.url+"/") {
+				b.issued = append(b.issued, issued{caseKey, m.xml, b.idp.Certificates[0]})
+			}
+		}
+	}
 }
 
 // keep writes the messages that the browsers of a case carried to files.

@@ -23,6 +23,7 @@ type message struct {
 	to        *url.URL
 	values    url.Values
 	xml       []byte
+	changed   bool // on the way
 }
 
 // signed tells whether the message as a whole carries a signature: detached in the query, or enveloped below its root.
@@ -157,7 +158,7 @@ func (b *browser) walk(ctx context.Context, req *http.Request) (*page, error) {
 		if b.hold != nil && b.hold(req.URL) {
 			return &page{url: req.URL}, nil
 		}
-		if err := b.note(req.URL, "Redirect", req.URL.Query()); err != nil {
+		if err := b.note(req.URL, "Redirect", req.URL.Query(), false); err != nil {
 			return nil, err
 		}
 		p, err := b.send(req)
@@ -178,12 +179,13 @@ func (b *browser) walk(ctx context.Context, req *http.Request) (*page, error) {
 		action, fields := samlForm(p)
 		switch {
 		case action != nil:
-			if b.alter != nil && fields.Has("SAMLResponse") {
+			changed := b.alter != nil && fields.Has("SAMLResponse")
+			if changed {
 				if err := b.alter(fields); err != nil {
 					return nil, err
 				}
 			}
-			if err := b.note(action, "POST", fields); err != nil {
+			if err := b.note(action, "POST", fields, changed); err != nil {
 				return nil, err
 			}
 			if req, err = b.form(ctx, p.url, action, fields); err != nil {
@@ -292,7 +294,7 @@ func samlForm(p *page) (*url.URL, url.Values) {
 }
 
 // note keeps a message that is on its way.
-func (b *browser) note(to *url.URL, binding string, values url.Values) error {
+func (b *browser) note(to *url.URL, binding string, values url.Values, changed bool) error {
 	for _, parameter := range []string{"SAMLRequest", "SAMLResponse"} {
 		v := values.Get(parameter)
 		if v == "" {
@@ -312,7 +314,7 @@ func (b *browser) note(to *url.URL, binding string, values url.Values) error {
 				return fmt.Errorf("%s to %s: %w", parameter, to.Redacted(), err)
 			}
 		}
-		b.messages = append(b.messages, message{parameter: parameter, binding: binding, to: to, values: values, xml: raw})
+		b.messages = append(b.messages, message{parameter: parameter, binding: binding, to: to, values: values, xml: raw, changed: changed})
 	}
 	return nil
 }

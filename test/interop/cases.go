@@ -55,6 +55,7 @@ var cases = []aCase{
 	{"refuse-recipient", "Wrong recipient: refused", nil, refuseForged(wrongRecipient)},
 	{"refuse-key", "Signed by another key: refused", nil, refuseOtherKey},
 	{"refuse-unsigned", "Signature removed: refused", nil, refuseUnsigned},
+	{"judges", "What Latchkey sent: OASIS schemas, xmlsec1", nil, judges},
 }
 
 // begun is a sign-on that begins at the service provider.

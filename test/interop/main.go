@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func main() {
@@ -34,6 +36,7 @@ type options struct {
 	bin, root, write string
 	only, cases      []string
 	keep, verbose    bool
+	jobs             int
 }
 
 func run(ctx context.Context, args []string) int {
@@ -46,6 +49,7 @@ func run(ctx context.Context, args []string) int {
 	flags.StringVar(&only, "only", "", "names of service providers, separated by commas")
 	flags.StringVar(&some, "case", "", "names of cases, separated by commas; the exchange of metadata is always made")
 	flags.BoolVar(&o.keep, "keep", false, "keep the temporary folder with configurations and logs")
+	flags.IntVar(&o.jobs, "jobs", 2, "service providers tried at the same time")
 	flags.BoolVar(&o.verbose, "v", false, "print each case when it is done")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -128,19 +132,19 @@ func try(ctx context.Context, o options) (_ *matrix, err error) {
 	if _, err := p.person(ctx, email, givenName, familyName, title, groups...); err != nil {
 		return nil, err
 	}
-	for _, e := range all {
-		c := one(ctx, o, p, e, m.rows, &lab{root: root, dir: dir, slug: e.slug}, groups)
-		m.columns = append(m.columns, c)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		n := map[string]int{}
-		for _, r := range m.rows {
-			n[c.cell(r.key).mark]++
-		}
-		fmt.Printf("# %s %s: %d pass, %d fail, %d not supported, %d not tried, %.0f s %s\n", c.name, c.version, n[pass], n[fail], n[none], n[later], c.took.Seconds(), c.failed)
+	m.columns = make([]*column, len(all))
+	g := errgroup.Group{}
+	g.SetLimit(o.jobs)
+	for i, e := range all {
+		g.Go(func() error {
+			c := one(ctx, o, p, e, m.rows, &lab{root: root, dir: dir, slug: e.slug}, groups)
+			m.columns[i] = c
+			n := m.counts(c)
+			fmt.Printf("# %s %s: %d pass, %d fail, %d not supported, %d not tried, %.0f s %s\n", c.name, c.version, n[pass], n[fail], n[none], n[later], c.took.Seconds(), c.failed)
+			return ctx.Err()
+		})
 	}
-	return m, nil
+	return m, g.Wait()
 }
 
 // one runs the cases with one service provider.
@@ -187,6 +191,7 @@ func one(ctx context.Context, o options, p *product, e entry, rows []aCase, l *l
 				got = outcome{none, l.reason}
 			}
 			c.cells[r.key] = got
+			b.collect(r.key)
 			if o.keep {
 				if err := b.keep(r.key); err != nil {
 					c.failed = err.Error()
@@ -195,7 +200,7 @@ func one(ctx context.Context, o options, p *product, e entry, rows []aCase, l *l
 			}
 		}
 		if o.verbose {
-			fmt.Printf("#   %-17s %s %s\n", r.key, c.cells[r.key].mark, c.cells[r.key].reason)
+			fmt.Printf("#   %-15s %-17s %s %s\n", c.name, r.key, c.cells[r.key].mark, c.cells[r.key].reason)
 		}
 		if r.key == "metadata" && c.cells[r.key].mark != pass {
 			break

@@ -36,10 +36,10 @@ type matrix struct {
 	columns []*column
 }
 
-// counts returns how many cells have each mark.
-func (m *matrix) counts() map[string]int {
+// counts returns how many cells of columns have each mark.
+func (m *matrix) counts(columns ...*column) map[string]int {
 	n := map[string]int{}
-	for _, c := range m.columns {
+	for _, c := range columns {
 		for _, r := range m.rows {
 			n[c.cell(r.key).mark]++
 		}
@@ -111,7 +111,7 @@ func (m *matrix) verdict() string {
 		}
 	}
 	if short == nil {
-		n := m.counts()
+		n := m.counts(m.columns...)
 		return fmt.Sprintf("VERDICT interop pass %d service providers, %d cases pass, %d not supported by the service provider", len(m.columns), n[pass], n[none])
 	}
 	return "VERDICT interop short " + strings.Join(short, "; ")

@@ -34,7 +34,6 @@ func providers() []entry {
 			slug: "mellon", packages: []string{"apache2-bin", "libapache2-mod-auth-mellon"}, make: newMellon,
 			advice: []string{
 				"Values reach programs as XML writes them: `&` is `&amp;`, `<` is `&lt;`. Programs have to turn that back.",
-				"`MellonSignatureMethod rsa-sha256` is needed where it was built with SHA-1 as the default: Latchkey refuses SHA-1 but by exception.",
 				"Requests go by the binding that stands first in Latchkey's metadata, Redirect; for POST take the other endpoint out of the copy of the metadata.",
 				"The NameID format that it asks for is the first `NameIDFormat` of its own metadata file.",
 				"Set `MellonEnvVarsSetCount On` to read attributes with several values.",
@@ -55,6 +54,7 @@ func providers() []entry {
 			slug: "gosaml2", module: true, make: goSAML2,
 			advice: []string{
 				"For signed requests by POST set `SignAuthnRequestsCanonicalizer` to exclusive canonicalization: the default, C14N 1.1, is one that saml-core §5.4.3 advises against, and Latchkey refuses it.",
+				"For encrypted assertions set the field `SPKeyStore`, although it is marked as deprecated: what `SetSPKeyStore` is given isn't used to decrypt.",
 				"`MetadataWithSLO` takes its hours for nanoseconds: pass 0, or the metadata has ended before anybody reads it.",
 				"`RetrieveAssertionInfo` only warns of a wrong audience or time: the program has to look at `WarningInfo`.",
 				"Logout goes by POST: give the single logout service in Latchkey with the POST binding.",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"encoding/xml"
@@ -39,10 +40,9 @@ func (goSAML2) provider(s *settings) (*saml2.SAMLServiceProvider, error) {
 		SignAuthnRequestsCanonicalizer: dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList(""),
 		IDPCertificateStore:            &dsig.MemoryX509CertificateStore{Roots: roots},
 	}
-	return sp, errors.Join(
-		sp.SetSPKeyStore(&saml2.KeyStore{Signer: s.key, Cert: s.certificate.Raw}),
-		sp.SetSPSigningKeyStore(&saml2.KeyStore{Signer: s.key, Cert: s.certificate.Raw}),
-	)
+	// Its advice is SetSPKeyStore, but assertions are decrypted by this field alone.
+	sp.SPKeyStore = dsig.TLSCertKeyStore(tls.Certificate{Certificate: [][]byte{s.certificate.Raw}, PrivateKey: s.key})
+	return sp, sp.SetSPSigningKeyStore(&saml2.KeyStore{Signer: s.key, Cert: s.certificate.Raw})
 }
 
 func (l goSAML2) metadata(s *settings) ([]byte, error) {
