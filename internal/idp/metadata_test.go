@@ -4,13 +4,16 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/beevik/etree"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
 )
@@ -74,10 +77,54 @@ func TestMetadata(t *testing.T) {
 				t.Errorf("%s: %d", p, w.Code)
 			}
 		}
+		for _, query := range []string{"", "?signed=1"} {
+			target := path + "/metadata" + query
+			w := b.get(target)
+			tag := w.Header().Get("ETag")
+			text := w.Body.String()
+			for _, part := range []string{
+				`cacheDuration="PT21600S"`, `validUntil="` + pairs[0].NotAfter.UTC().Format("2006-01-02T15:04:05.000Z") + `"`,
+				`<md:SingleLogoutService Binding="` + saml.BindingHTTPRedirect + `" Location="` + publicURL + path + `/slo"`,
+				`<md:SingleLogoutService Binding="` + saml.BindingHTTPPost + `" Location="` + publicURL + path + `/slo"`,
+			} {
+				if !strings.Contains(text, part) {
+					t.Errorf("%s: no %s in %s", target, part, text)
+				}
+			}
+			for _, header := range []string{tag, "W/" + tag, `"x", ` + tag, "*"} {
+				if w := b.with("If-None-Match", header).get(target); w.Code != http.StatusNotModified || w.Body.Len() != 0 || w.Header().Get("ETag") != tag {
+					t.Errorf("%s, If-None-Match %s: %d, %d bytes", target, header, w.Code, w.Body.Len())
+				}
+			}
+			if w := b.with("If-None-Match", `"x"`).get(target); w.Code != http.StatusOK || w.Body.String() != text {
+				t.Errorf("%s: %d; it is another document now", target, w.Code)
+			}
+			head := b.do(http.MethodHead, target, "", "")
+			if head.Code != http.StatusOK || head.Header().Get("ETag") != tag || head.Header().Get("Content-Length") != strconv.Itoa(len(text)) {
+				t.Errorf("HEAD %s: %d %v", target, head.Code, head.Header())
+			}
+			// A certificate that is put to use changes it at once.
+			_, err := h.apps.SwitchCertificate(t.Context(), admin, fresh.ID)
+			h.ok(err)
+			if w := b.with("If-None-Match", tag).get(target); w.Code != http.StatusOK || w.Header().Get("ETag") == tag {
+				t.Errorf("%s, after a switch: %d", target, w.Code)
+			}
+			_, err = h.apps.BackCertificate(t.Context(), admin, fresh.ID)
+			h.ok(err)
+		}
 		if w := b.do(http.MethodHead, path+"/metadata", "", ""); w.Code != http.StatusOK || w.Body.Len() != 0 || w.Header().Get("Content-Length") == "0" {
 			t.Errorf("HEAD: %d, %d bytes", w.Code, w.Body.Len())
 		}
 	})
+}
+
+// Metadata whose certificate has ended doesn't call itself ended: service providers would drop all of it.
+func TestMetadataOfAnEndedCertificate(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t))
+	h.clock.pass(30 * 365 * 24 * time.Hour)
+	if w := h.browser().get(h.ssoPath() + "/metadata"); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "validUntil") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 }
 
 // The signature of a real answer is verified by another program, and the answer is valid by the standard's schema.

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -206,6 +207,7 @@ func (h *house) ssoPath() string { return "/saml2/" + h.jira.Slug }
 
 // browser is somebody's browser.
 type browser struct {
+	header http.Header
 	h      *house
 	web    http.Handler
 	cookie string
@@ -231,6 +233,7 @@ func (b *browser) do(method, target, contentType, body string) *httptest.Respons
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
+	maps.Copy(r.Header, b.header)
 	// A browser doesn't send the cookie with a post from another site.
 	if b.cookie != "" && method != http.MethodPost {
 		r.AddCookie(&http.Cookie{Name: b.h.cookie, Value: b.cookie})
@@ -238,6 +241,15 @@ func (b *browser) do(method, target, contentType, body string) *httptest.Respons
 	w := httptest.NewRecorder()
 	b.web.ServeHTTP(w, r)
 	return w
+}
+
+// with returns the browser sending one header more.
+func (b *browser) with(name, value string) *browser {
+	other := *b
+	other.header = http.Header{}
+	maps.Copy(other.header, b.header)
+	other.header.Set(name, value)
+	return &other
 }
 
 func (b *browser) get(target string) *httptest.ResponseRecorder {
