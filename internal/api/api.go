@@ -29,7 +29,9 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/idp"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/mail"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/provision"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -45,6 +47,8 @@ type Config struct {
 	Engine    *provision.Engine
 	Log       *audit.Log
 	Catalog   *catalog.Catalog
+	SignOn    *idp.IDP
+	Mail      *mail.Mailer
 	// Version is the program's, told in the OpenAPI document.
 	Version string
 	Now     func() time.Time
@@ -91,6 +95,7 @@ func (a *API) routes() {
 	a.provisioningRoutes()
 	a.eventRoutes()
 	a.keyRoutes()
+	a.mailRoutes()
 }
 
 // ServeHTTP authenticates a request and answers it.

@@ -27,7 +27,10 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/idp"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/mail"
+	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/provision"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
@@ -44,6 +47,9 @@ type house struct {
 	apps   *app.Applications
 	authn  *authn.Authn
 	engine *provision.Engine
+	signOn *idp.IDP
+	fetch  func(context.Context, app.Request) (app.Answer, error)
+	mail   *mail.Mailer
 	api    *api.API
 	server *httptest.Server
 	keys   map[access.Role]string
@@ -79,6 +85,12 @@ func newHouseOn(t *testing.T, db *store.DB) *house {
 	h.dir = directory.New(h.db, h.now)
 	h.apps = app.New(app.Config{
 		DB: h.db, Catalog: cat, Pairs: keys.NewPairs(sealer, h.now), Sealer: sealer, PublicURL: "https://id.example.org", Now: h.now,
+		Fetch: func(ctx context.Context, r app.Request) (app.Answer, error) {
+			if h.fetch == nil {
+				return app.Answer{}, problem.New(problem.Unavailable, "nobody answers")
+			}
+			return h.fetch(ctx, r)
+		},
 	})
 	h.authn, err = authn.New(authn.Config{DB: h.db, Directory: h.dir, Now: h.now, Argon2: authn.Argon2{Memory: 64, Passes: 1, Threads: 1}})
 	h.must(err)
@@ -88,12 +100,19 @@ func newHouseOn(t *testing.T, db *store.DB) *house {
 	h.engine = provision.New(provision.Config{
 		DB: h.db, Catalog: cat, Apps: h.apps, Directory: h.dir, Pool: pool, HTTP: client, Version: "test", Now: h.now, Log: slog.New(slog.DiscardHandler),
 	})
+	pairs := keys.NewPairs(sealer, h.now)
+	h.signOn = idp.New(idp.Config{
+		DB: h.db, Apps: h.apps, Authn: h.authn, Catalog: cat, Pairs: pairs, PublicURL: "https://id.example.org", Now: h.now,
+		ClientAddress: func(*http.Request) string { return "192.0.2.7" },
+	})
+	h.mail = mail.New(mail.Config{DB: h.db, Sealer: sealer, Pool: pool, Now: h.now, Sender: &mail.Folder{Dir: t.TempDir(), From: "id@example.org"}})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = pool.Run(ctx) })
 	wg.Go(func() { _ = h.engine.Run(ctx) })
+	wg.Go(func() { _ = h.signOn.Run(ctx) })
 	h.api = api.New(api.Config{
-		DB: h.db, Directory: h.dir, Apps: h.apps, Authn: h.authn, Engine: h.engine, Log: audit.NewLog(h.db), Catalog: cat, Version: "1.2.3", Now: h.now,
+		SignOn: h.signOn, Mail: h.mail, DB: h.db, Directory: h.dir, Apps: h.apps, Authn: h.authn, Engine: h.engine, Log: audit.NewLog(h.db), Catalog: cat, Version: "1.2.3", Now: h.now,
 		Logger: log, ClientAddress: func(*http.Request) string { return "192.0.2.7" },
 	})
 	h.server = httptest.NewServer(h.api)

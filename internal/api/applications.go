@@ -34,6 +34,7 @@ type Application struct {
 // ApplicationURLs are the addresses that a service provider is given.
 type ApplicationURLs struct {
 	SSO         string `json:"sso"`
+	SLO         string `json:"slo"`
 	Metadata    string `json:"metadata"`
 	Certificate string `json:"certificate"`
 }
@@ -63,7 +64,7 @@ func (a *API) wireApplication(x app.Application) Application {
 	}
 	if x.Slug != "" {
 		u := a.Apps.URLs(x)
-		out.URLs = &ApplicationURLs{SSO: u.SSO, Metadata: u.Metadata, Certificate: u.Certificate}
+		out.URLs = &ApplicationURLs{SSO: u.SSO, SLO: u.SLO, Metadata: u.Metadata, Certificate: u.Certificate}
 	}
 	if x.SAML.Offered {
 		s := wireSAML(x.SAML)

@@ -110,20 +110,6 @@ func (a *API) samlRoutes() {
 			return in.apply(s)
 		}))
 	})
-	route(a, operation{
-		method: http.MethodPost, path: "/applications/{id}/saml/metadata", id: "import-metadata", tag: tag, summary: "Take the settings from the service provider's metadata",
-		size: app.MaxSPMetadata + 2,
-	}, func(ctx context.Context, by access.Actor, in *struct {
-		ApplicationPath
-		RawBody []byte `contentType:"application/samlmetadata+xml"`
-	},
-	) (*answer[MetadataResult], error) {
-		m, err := a.Apps.ImportSPMetadata(ctx, by, in.ID, in.RawBody, "")
-		if err != nil {
-			return nil, err
-		}
-		return reply(MetadataResult{Application: a.wireApplication(m.Application), Changes: orEmpty(m.Changes), Notes: orEmpty(m.Notes)}), nil
-	})
 	route(a, operation{method: http.MethodPost, path: "/applications/{id}/saml/activate", id: "activate-saml", tag: tag, summary: "Activate sign-on"},
 		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.ActivateSAML(ctx, by, in.ID))
@@ -132,6 +118,8 @@ func (a *API) samlRoutes() {
 		func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Application], error) {
 			return a.answerApplication(a.Apps.DeactivateSAML(ctx, by, in.ID))
 		})
+	a.metadataRoutes(tag)
+	a.inspectorRoutes(tag)
 	a.certificateRoutes(tag)
 }
 
@@ -150,8 +138,12 @@ func (a *API) certificateRoutes(tag string) {
 	route(a, operation{
 		method: http.MethodPost, path: "/applications/{id}/certificates", id: "prepare-certificate", tag: tag, summary: "Prepare the next certificate", status: http.StatusCreated,
 		text: "It is published beside the current one, which goes on signing.",
-	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Certificate], error) {
-		return one(a.Apps.PrepareCertificate(ctx, by, in.ID, keys.Options{}))
+	}, func(ctx context.Context, by access.Actor, in *struct {
+		ApplicationPath
+		Body *CertificateOptions
+	},
+	) (*answer[Certificate], error) {
+		return one(a.Apps.PrepareCertificate(ctx, by, in.ID, in.Body.options()))
 	})
 	route(a, operation{method: http.MethodPut, path: "/applications/{id}/certificates/next", id: "upload-certificate", tag: tag, summary: "Upload an own pair as the next certificate"},
 		func(ctx context.Context, by access.Actor, in *struct {

@@ -571,7 +571,9 @@ func testIdempotencyKey(t *testing.T, db *store.DB) {
 // listed need an administrator when they change something, and read-only when they don't.
 var least = map[string]access.Role{
 	"suspend-user": access.HelpDesk, "unsuspend-user": access.HelpDesk, "set-role": access.Owner, "set-password": access.HelpDesk, "end-sessions": access.HelpDesk,
-	"list-api-keys": access.Administrator,
+	"list-api-keys": access.Administrator, "list-mails": access.Administrator,
+	// They change nothing.
+	"inspect-message": access.ReadOnly, "simulate-sign-on": access.ReadOnly,
 }
 
 func TestEveryOperationAsksForItsRole(t *testing.T) {
@@ -586,7 +588,9 @@ func TestEveryOperationAsksForItsRole(t *testing.T) {
 		"create-user": object{"email": "new@example.com"}, "create-group": object{"name": "New"}, "create-application": object{"connector": "bookmark", "label": "New", "bookmarkUrl": "https://x.example.com"},
 		"set-role": object{"role": ""}, "set-password": object{"password": "violet teapot orbits 93 gravel"}, "change-members": object{}, "create-api-key": object{"name": "x", "role": "read_only"},
 		"change-slug": object{"slug": "other"}, "upload-certificate": object{"certificate": "x", "privateKey": "x"}, "set-scim-token": object{"token": "x"},
-		"import-accounts": object{}, "set-logo": "x", "import-metadata": "<x/>", "import-users": "email\nx@example.com\n",
+		"import-accounts": object{}, "set-logo": "x", "import-metadata": "<x/>", "preview-metadata": "<x/>", "list-metadata-entities": "<x/>",
+		"watch-metadata": object{"url": "https://sp.example.com/"}, "approve-metadata": object{"hash": "x"}, "dismiss-metadata": object{"hash": "x"},
+		"inspect-message": object{"message": "x"}, "simulate-sign-on": object{"userId": "none"}, "test-mail": object{"to": "ada@example.com"}, "import-users": "email\nx@example.com\n",
 	}
 	ada := h.user(t, "ada@example.com").text(t, "id")
 	g := h.want(t, 201, "POST", "/api/v1/groups", object{"name": "Engineers"}).text(t, "id")

@@ -54,10 +54,10 @@ type NameIDPolicy struct {
 
 // NameID names a person to a service provider (saml-core §2.2.2).
 type NameID struct {
-	Value           string
-	Format          string // "" is left out
-	NameQualifier   string // "" is left out
-	SPNameQualifier string // "" is left out
+	Value           string `json:"value"`
+	Format          string `json:"format,omitempty"`          // "" is left out
+	NameQualifier   string `json:"nameQualifier,omitempty"`   // "" is left out
+	SPNameQualifier string `json:"spNameQualifier,omitempty"` // "" is left out
 }
 
 // Comparison says how RequestedAuthnContext's classes are to be compared (saml-core §3.3.2.2.1).

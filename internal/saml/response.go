@@ -43,10 +43,10 @@ type Authn struct {
 
 // Attribute is one fact about the person (saml-core §2.7.3.1).
 type Attribute struct {
-	Name         string
-	NameFormat   string // "" is left out
-	FriendlyName string // "" is left out
-	Values       []string
+	Name         string   `json:"name"`
+	NameFormat   string   `json:"nameFormat,omitempty"`   // "" is left out
+	FriendlyName string   `json:"friendlyName,omitempty"` // "" is left out
+	Values       []string `json:"values"`
 }
 
 // StatusResponse is an answer without assertion: an error that the SP may know.
