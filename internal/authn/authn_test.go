@@ -336,7 +336,8 @@ func TestSessionFixation(t *testing.T) {
 	})
 }
 
-func TestTruncatedTokensOpenNothing(t *testing.T) {
+// Truncated tokens that are still valid (GO-2026-4573): only the whole token, in its one spelling, opens anything.
+func TestNeighbour_TruncatedTokens(t *testing.T) {
 	h := open(t, storetest.SQLite(t), newClock())
 	u := h.person("anna")
 	_, session := h.mustIn("anna")

@@ -91,7 +91,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestGuessingIsSlowedDownAndForgiven(t *testing.T) {
+// Brute force: guessing is slowed down more and more, and what a person mistyped is forgiven when they get in.
+func TestNeighbour_BruteForce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		h := open(t, db, newClock())
 		h.person("anna")
@@ -147,7 +148,7 @@ func TestUsernameVariantsShareOneCounter(t *testing.T) {
 }
 
 // An attacker who fails with somebody's name on purpose must not keep them out.
-func TestOthersFailuresDontLockOut(t *testing.T) {
+func TestNeighbour_BruteForceLocksNobodyOut(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		h := open(t, db, newClock(), func(c *Config) { c.Throttle = Limits{Account: 3, Strange: 6, Network: 10} })
 		h.person("anna")
@@ -198,7 +199,7 @@ func TestOthersFailuresDontLockOut(t *testing.T) {
 	})
 }
 
-func TestABurstOfParallelGuessesIsCounted(t *testing.T) {
+func TestNeighbour_BruteForceInParallel(t *testing.T) {
 	storetest.Two(t, func(t *testing.T, da, db *store.DB) {
 		c := newClock()
 		a, b := open(t, da, c), open(t, db, c)
