@@ -154,6 +154,8 @@ func example(t *testing.T, s setting, n int) string {
 		switch s.file {
 		case "log.level":
 			return []string{"debug", "warn", "error"}[n-1]
+		case "mail.security":
+			return []string{"starttls", "implicit", "none"}[n-1]
 		case "signing":
 			return []string{"go", "libcrypto", "auto"}[n-1]
 		case "log.format":
