@@ -147,7 +147,7 @@ var authnRequestRules = []rule{
 			}
 			return nil
 		},
-		found: always(Pass, "All values can be read."),
+		found: always("All values can be read."),
 	},
 	ruleDestination("saml-bindings §3.4.5.2, §3.5.5.2", func(j *judgement) []string { return j.idp.Endpoints }),
 	ruleClock,
@@ -223,7 +223,7 @@ var authnRequestRules = []rule{
 			}
 			return nil
 		},
-		found: always(Pass, "The name is asked for in the application's own name space."),
+		found: always("The name is asked for in the application's own name space."),
 	},
 	{
 		name: "allow_create", source: "saml-core §3.4.1.1", needs: "values",

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func logoutCheck(in saml.Incoming, sp saml.ServiceProvider, idp saml.IdentityPro
 // untold asserts that a logout message is refused, and that nobody but the person hears of it.
 func untold(t *testing.T, got any, err error) *saml.Error {
 	t.Helper()
-	e, ok := err.(*saml.Error)
+	e, ok := errors.AsType[*saml.Error](err)
 	if !ok {
 		t.Fatalf("accepted: %+v, %v", got, err)
 	}

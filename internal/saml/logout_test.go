@@ -107,7 +107,8 @@ func TestCheckLogoutRequest(t *testing.T) {
 		}},
 		{name: "only unusable addresses", sp: func(sp *saml.ServiceProvider) {
 			sp.SLO = []saml.Endpoint{
-				{URL: "javascript:alert(1)"}, {URL: "http://sp.example.com/"},
+				{URL: "javascript:alert(1)"},
+				{URL: "http://sp.example.com/"},
 				{Binding: saml.BindingHTTPRedirect, URL: spSLO, ResponseLocation: "javascript:alert(1)"},
 			}
 		}, check: func(t *testing.T, d saml.LogoutDecision) {

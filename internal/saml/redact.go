@@ -297,7 +297,7 @@ func (r *redactor) element() {
 	}
 	if treatmentOf(local) == hide {
 		from := len(r.rest)
-		r.within(name)
+		r.within()
 		r.line(shown + ">…(" + strconv.Itoa(from-len(r.rest)) + " bytes of XML)" + end)
 		return
 	}
@@ -306,8 +306,8 @@ func (r *redactor) element() {
 	r.open = append(r.open, local)
 }
 
-// within passes over the content of an element and its end tag.
-func (r *redactor) within(name string) {
+// within passes over the content of the element that was opened last, and its end tag.
+func (r *redactor) within() {
 	for depth := 1; depth > 0 && r.rest != ""; {
 		switch {
 		case strings.HasPrefix(r.rest, "<!--"):
