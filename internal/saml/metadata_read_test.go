@@ -102,12 +102,8 @@ func TestReadSPMetadataFederation(t *testing.T) {
 	before, most := live(), uint64(0)
 	f := &federation{entities: entities, sample: func() { most = max(most, live()) }}
 	read := &counting{r: f}
-	m, err := saml.ReadSPMetadata(read, "https://e4997.example.edu/shibboleth", noon)
-	if err == nil {
-		t.Error("4997 is an identity provider")
-	}
-	f.next, read.n = 0, 0
-	if m, err = saml.ReadSPMetadata(read, "https://e4998.example.edu/shibboleth", noon); err != nil {
+	m, err := saml.ReadSPMetadata(read, "https://e4998.example.edu/shibboleth", noon)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if m.DisplayName != "Service 4998 (en)" || len(m.Certificates) != 2 || m.ACS[0].URL != "https://sp4998.example.edu/Shibboleth.sso/SAML2/POST" || m.ValidUntil != time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) {
@@ -124,6 +120,10 @@ func TestReadSPMetadataFederation(t *testing.T) {
 	ids, err := saml.ReadSPEntityIDs(&federation{entities: 300}, noon)
 	if err != nil || len(ids) != 200 || ids[199] != "https://e298.example.edu/shibboleth" {
 		t.Error(len(ids), err)
+	}
+	_, err = saml.ReadSPMetadata(&federation{entities: 300}, "https://e299.example.edu/shibboleth", noon)
+	if e := refused(t, err, saml.MetadataInvalid); !strings.Contains(e.Text, "no service provider with the entity ID") {
+		t.Error("e299 is an identity provider:", e.Text)
 	}
 	_, err = saml.ReadSPMetadata(&federation{entities: 300}, "", noon)
 	if e := refused(t, err, saml.MetadataManyEntities); !strings.Contains(e.Text, "200 service providers") {
