@@ -35,8 +35,6 @@ const (
 
 // Authentication context classes (saml-authn-context §3.4) and the one that research federations and Entra use to ask
 // for a second factor (refeds.org/profile/mfa).
-//
-//nolint:gosec // G101: names of classes, not credentials
 const (
 	AuthnContextUnspecified                = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified"
 	AuthnContextPassword                   = "urn:oasis:names:tc:SAML:2.0:ac:classes:Password"
@@ -46,8 +44,6 @@ const (
 )
 
 // Status codes (saml-core §3.2.2.2). The first four are top-level codes, the others second-level.
-//
-//nolint:gosec // G101: "NoPassive" is no password
 const (
 	StatusSuccess         = "urn:oasis:names:tc:SAML:2.0:status:Success"
 	StatusRequester       = "urn:oasis:names:tc:SAML:2.0:status:Requester"
