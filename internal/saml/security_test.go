@@ -33,6 +33,7 @@ import (
 //	05 ambiguous SignedInfo or digest; trust in KeyInfo
 //	06 "nothing to check" is taken for good
 //	07 a comment splits a text
+//	08 encrypted parts
 //	09 ambiguous query of the Redirect binding
 //	10 algorithm confusion
 //	11 missing checks of meaning: destination, time, issuer, address
@@ -42,8 +43,8 @@ import (
 //	16 readers that are blind to namespaces
 //	17 external entities
 //
-// The numbers that are left out belong to other packages (disabled objects, races, stale trust) or to features that are
-// not here (encryption).
+// The numbers that are left out belong to other packages (disabled objects, races, stale trust, keys of another peer).
+// Logout messages have their tests of the same classes in logout_security_test.go.
 
 const otherACS = "https://auth.atlassian.com/other" // registered too, so that nothing but the signature protects it
 
