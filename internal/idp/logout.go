@@ -428,7 +428,8 @@ func (p *IDP) answerLogout(w http.ResponseWriter, r *http.Request, view string, 
 		x, err = p.byID(tx, c.First.ApplicationID)
 		return err
 	})
-	if problem.Is(err, problem.NotFound) || err == nil && !x.active() || c.First.Reply.URL == "" {
+	// Only at an address that is registered now, whatever was registered when it asked.
+	if problem.Is(err, problem.NotFound) || err == nil && !(x.active() && slices.Contains(x.sp.SLO, c.First.Reply)) {
 		return p.logoutPage(w, r, view, c)
 	}
 	if err != nil {
