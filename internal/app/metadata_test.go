@@ -829,6 +829,51 @@ func TestReplicasShareTheWatch(t *testing.T) {
 	})
 }
 
+// One of a federation is watched: what happens to the others is no change, and a document of thousands is read piece by
+// piece.
+func TestWatchOneOfAFederation(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.saml()
+	own := w.sp()
+	federation := func(own sp, others string) string {
+		list := make([]sp, 0, 3000)
+		for i := range 3000 {
+			x := own
+			x.entity, x.acs = fmt.Sprintf("https://sp%d.example.org", i), []string{"https://" + others + ".example.org/acs"}
+			list = append(list, x)
+		}
+		return aggregate(append(list, own)...)
+	}
+	w.web.put(docURL, page{body: federation(own, "one")})
+	if _, err := w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL}); !slices.Equal(fields(err), []string{"entityId"}) {
+		t.Errorf("no choice: %v", err)
+	}
+	must(w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL, EntityID: entity}))(t)
+	if got := must(w.apps.Get(t.Context(), admin, a.ID))(t).SAML; got.SPEntityID != entity || got.ACS[0].URL != own.acs[0] {
+		t.Errorf("took %+v", got.SAMLSettings)
+	}
+	w.web.put(docURL, page{body: federation(own, "two")})
+	changed := w.source(a.ID).ChangedAt
+	w.now = w.now.Add(25 * time.Hour)
+	w.run()
+	if src := w.source(a.ID); src.Proposal != nil || !src.ChangedAt.Equal(changed) || !src.CheckedAt.Equal(w.now) {
+		t.Errorf("%+v", src)
+	}
+	own.acs = []string{"https://sp.example.org/new"}
+	w.web.put(docURL, page{body: federation(own, "two")})
+	w.now = w.now.Add(25 * time.Hour)
+	w.run()
+	if src := w.source(a.ID); src.Proposal == nil || !slices.Equal(attributes(src.Proposal.Changes), []string{"acs"}) {
+		t.Errorf("%+v", src)
+	}
+	w.web.put(docURL, page{body: federation(sp{entity: "https://elsewhere.example.org", acs: own.acs}, "two")})
+	w.now = w.now.Add(25 * time.Hour)
+	w.run()
+	if src := w.source(a.ID); !strings.Contains(src.Error, entity) {
+		t.Errorf("it has left the federation: %+v", src)
+	}
+}
+
 // A replica that died between claiming and looking leaves its sources to the others after a while.
 func TestClaimedByTheDead(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {

@@ -85,11 +85,11 @@ func (a *Applications) WatchMetadata(ctx context.Context, by access.Actor, id ID
 	if !app.SAML.Offered {
 		return MetadataSource{}, errNoSAML(app)
 	}
-	if a.fetch == nil {
-		return MetadataSource{}, problem.New(problem.Unavailable, "This installation fetches nothing from other addresses.")
-	}
 	if err := w.check(); err != nil {
 		return MetadataSource{}, err
+	}
+	if a.fetch == nil {
+		return MetadataSource{}, problem.New(problem.Unavailable, "This installation fetches nothing from other addresses.")
 	}
 	if w.EntityID == "" {
 		w.EntityID = app.SAML.SPEntityID

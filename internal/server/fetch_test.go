@@ -131,9 +131,9 @@ func TestFetch(t *testing.T) {
 	})
 }
 
-// TestClassSSRF_RedirectOfMetadata: wherever an allowed address leads on to passes the guard again (Zitadel GO-2026-4210,
+// TestNeighbour_SSRF_MetadataLeadsOn: wherever an allowed address leads on to passes the guard again (Zitadel GO-2026-4210,
 // Casdoor GO-2026-5535).
-func TestClassSSRF_RedirectOfMetadata(t *testing.T) {
+func TestNeighbour_SSRF_MetadataLeadsOn(t *testing.T) {
 	var visits atomic.Int64
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.2:0")
 	if err != nil {
