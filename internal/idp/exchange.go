@@ -192,11 +192,14 @@ func (p *IDP) Run(ctx context.Context) error {
 	tick := time.NewTicker(batchTime)
 	defer tick.Stop()
 	var batch []sighting
-	flush := func(ctx context.Context) {
+	// A batch that is begun is written, also when ctx ends meanwhile.
+	flush := func() {
 		if len(batch) == 0 {
 			return
 		}
-		if err := p.keep(ctx, batch); err != nil && ctx.Err() == nil {
+		writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := p.keep(writing, batch); err != nil {
 			p.log.WarnContext(ctx, "exchanges were not recorded", "error", err)
 		}
 		batch = nil
@@ -205,13 +208,11 @@ func (p *IDP) Run(ctx context.Context) error {
 		select {
 		case s := <-p.recorder.queue:
 			if batch = append(batch, s); len(batch) == batchLength {
-				flush(ctx)
+				flush()
 			}
 		case <-tick.C:
-			flush(ctx)
+			flush()
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
 			for {
 				select {
 				case s := <-p.recorder.queue:
@@ -219,7 +220,7 @@ func (p *IDP) Run(ctx context.Context) error {
 					continue
 				default:
 				}
-				flush(last)
+				flush()
 				return nil
 			}
 		}
