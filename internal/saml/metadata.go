@@ -47,6 +47,7 @@ func AppendMetadata(dst []byte, m *IdPMetadata, k *xmldsig.Signer) ([]byte, erro
 	if k != nil {
 		gap = w.gap(k, m.ID)
 	}
+	w.algorithms()
 	w.raw(`<md:IDPSSODescriptor WantAuthnRequestsSigned="` + strconv.FormatBool(m.WantAuthnRequestsSigned) +
 		`" protocolSupportEnumeration="` + NSProtocol + `">`)
 	for _, c := range m.Certificates {
@@ -67,6 +68,29 @@ func AppendMetadata(dst []byte, m *IdPMetadata, k *xmldsig.Signer) ([]byte, erro
 		return nil, fmt.Errorf("saml: metadata: %w", w.err)
 	}
 	return w.b, nil
+}
+
+// algorithms tells which digests and signatures we take, the preferred first (sstc-saml-metadata-algsupport §2). Without it,
+// Shibboleth SP signs requests by POST with SHA-1.
+func (w *writer) algorithms() {
+	w.raw(`<md:Extensions>`)
+	for _, digest := range []string{
+		"http://www.w3.org/2001/04/xmlenc#sha256", "http://www.w3.org/2001/04/xmldsig-more#sha384", "http://www.w3.org/2001/04/xmlenc#sha512",
+	} {
+		w.algorithm("alg:DigestMethod", digest)
+	}
+	for _, signature := range []string{
+		xmldsig.RSASHA256, xmldsig.RSASHA384, xmldsig.RSASHA512, xmldsig.ECDSASHA256, xmldsig.ECDSASHA384, xmldsig.ECDSASHA512,
+	} {
+		w.algorithm("alg:SigningMethod", signature)
+	}
+	w.raw(`</md:Extensions>`)
+}
+
+func (w *writer) algorithm(name, uri string) {
+	w.raw("<" + name + ` xmlns:alg="urn:oasis:names:tc:SAML:metadata:algsupport"`)
+	w.attr("Algorithm", uri)
+	w.raw("></" + name + ">")
 }
 
 func (w *writer) endpoints(name string, endpoints []Endpoint) {

@@ -14,7 +14,7 @@ import (
 // document, unless the output has the same declaration in force already.
 type canonicalizer struct {
 	out      []byte
-	list     []string      // PrefixList of InclusiveNamespaces
+	list     []string      // PrefixList of InclusiveNamespaces; "" is the default namespace
 	rendered []declaration // in force in the output, innermost last
 	outside  []int         // length of rendered outside of each open element
 	limit    int           // bytes of output

@@ -412,7 +412,12 @@ func prefixList(transform *Element) ([]string, error) {
 	}
 	text, _ := children[0].Attr("PrefixList")
 	list := strings.Fields(text)
-	if len(list) > maxScope || slices.ContainsFunc(list, func(prefix string) bool { return !IsNCName(prefix) }) {
+	for i, prefix := range list {
+		if prefix == "#default" { // xml-exc-c14n §3: what no prefix means; ruby-saml sends it
+			list[i] = ""
+		}
+	}
+	if len(list) > maxScope || slices.ContainsFunc(list, func(prefix string) bool { return prefix != "" && !IsNCName(prefix) }) {
 		return nil, errors.New("unsupported PrefixList")
 	}
 	return list, nil

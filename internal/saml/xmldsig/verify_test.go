@@ -110,6 +110,7 @@ func TestVerify(t *testing.T) {
 	}
 	strangers := []crypto.PublicKey{samltest.Other().Cert.PublicKey, nil}
 	const inclusive = `<InclusiveNamespaces xmlns="http://www.w3.org/2001/10/xml-exc-c14n#" PrefixList="unused p"/>`
+	withDefault := strings.Replace(inclusive, `"unused p"`, `"#default samlp unused"`, 1)
 	for _, test := range []struct {
 		name, method, digest, inclusive string
 		key                             crypto.Signer
@@ -119,6 +120,7 @@ func TestVerify(t *testing.T) {
 		{"RSA, SHA-512", xmldsig.RSASHA512, sha512URI, "", rsaKey},
 		{"RSA, mixed hashes", xmldsig.RSASHA512, sha256URI, "", rsaKey},
 		{"inclusive prefixes", xmldsig.RSASHA256, sha256URI, inclusive, rsaKey},
+		{"inclusive prefixes and the default", xmldsig.RSASHA256, sha256URI, withDefault, rsaKey},
 		{"P-256, SHA-256", xmldsig.ECDSASHA256, sha256URI, "", p256},
 		{"P-521, SHA-512", xmldsig.ECDSASHA512, sha512URI, "", p521},
 		{"P-256, SHA-384", xmldsig.ECDSASHA384, sha384URI, "", p256},
@@ -137,6 +139,10 @@ func TestVerify(t *testing.T) {
 			want := `<p:Message xmlns:p="urn:example:message"` + unused + ` Alpha="2" ID="_m1" zebra="1">` + "\n  \n  " +
 				`<body xmlns="urn:example:default" a=">" p:x="&quot;tab&#x9;&lt;">text &amp; more &lt;data&gt; &#xD;</body>` + "\n  " +
 				`<empty xmlns="urn:example:default"></empty><p:nested><q:inner xmlns:q="urn:example:q" attr="2" q:attr="1"></q:inner></p:nested>` + "\n" + `</p:Message>`
+			if test.inclusive == withDefault {
+				const byDefault = ` xmlns="urn:example:default"`
+				want = strings.Replace(strings.ReplaceAll(want, byDefault, ""), "<p:Message", "<p:Message"+byDefault, 1)
+			}
 			if diff := cmp.Diff(want, string(v.Bytes())); diff != "" {
 				t.Error(diff)
 			}
