@@ -56,10 +56,10 @@ function end(profile) {
   for (const [id, s] of sessions) if (s.profile.nameID === profile.nameID) sessions.delete(id);
 }
 
-async function logout(res, saml, profile, loggedOut) {
-  if (loggedOut || !profile) return send(res, 200, "text/plain", "signed out");
+async function logout(res, saml, message, profile) {
+  if (!message.SAMLRequest) return send(res, 200, "text/plain", "signed out");
   end(profile);
-  return go(res, await saml.getLogoutResponseUrlAsync(profile, "", {}, true));
+  return go(res, await saml.getLogoutResponseUrlAsync(profile, message.RelayState || "", {}, true));
 }
 
 async function serve(req, res) {
@@ -99,12 +99,12 @@ async function serve(req, res) {
       const saml = library(c, true);
       if (req.method === "POST") {
         const form = await body(req);
-        const { profile, loggedOut } = form.SAMLRequest ? await saml.validatePostRequestAsync(form) : await saml.validatePostResponseAsync(form);
-        return logout(res, saml, profile, loggedOut);
+        const { profile } = form.SAMLRequest ? await saml.validatePostRequestAsync(form) : await saml.validatePostResponseAsync(form);
+        return logout(res, saml, form, profile);
       }
       const query = Object.fromEntries(url.searchParams);
-      const { profile, loggedOut } = await saml.validateRedirectAsync(query, url.search.slice(1));
-      return logout(res, saml, profile, loggedOut);
+      const { profile } = await saml.validateRedirectAsync(query, url.search.slice(1));
+      return logout(res, saml, query, profile);
     }
   }
   return send(res, 404, "text/plain", "not found");

@@ -92,8 +92,7 @@ class Provider:
             return None, None
         for p in people:
             client.users.add_information_about_person(dict(p["info"]))
-        more = {"sigalg": message["SigAlg"], "signature": message["Signature"]} if "Signature" in message else {}
-        request = client.parse_logout_request(message["SAMLRequest"], binding, relay_state=message.get("RelayState"), **more)
+        request = client.parse_logout_request(message["SAMLRequest"], binding)
         name = request.message.name_id
         info = client.handle_logout_request(message["SAMLRequest"], name, binding, sign=True, relay_state=message.get("RelayState", ""))
         return name.text, onward(info)
