@@ -25,6 +25,7 @@ type appsCmd struct {
 	Bind        appsBindCmd        `cmd:"" help:"Give groups access."`
 	Unbind      appsUnbindCmd      `cmd:"" help:"Take groups' access away."`
 	SAML        appsSAMLCmd        `cmd:"" name:"saml" help:"Show or change the sign-on settings, both halves."`
+	Metadata    appsMetadataCmd    `cmd:"" help:"Watch the other side's metadata, and decide about its changes."`
 	Certificate appsCertificateCmd `cmd:"" help:"The signing certificate: print, renew, switch."`
 	SCIM        appsSCIMCmd        `cmd:"" name:"scim" help:"Show or change the provisioning settings."`
 	Mapping     appsMappingCmd     `cmd:"" help:"Show or change which attribute goes where."`

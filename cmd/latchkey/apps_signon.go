@@ -9,6 +9,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/server"
 )
 
@@ -19,11 +20,20 @@ type appsSAMLCmd struct {
 	ACS                   []string `name:"acs" sep:"none" placeholder:"URL" help:"ACS URL of the other side, whole. Repeatable: the first is the default, and their order is their index."`
 	RelayState            *string  `name:"relay-state" placeholder:"TEXT" help:"RelayState of sign-on that starts at the portal."`
 	Metadata              string   `placeholder:"FILE" help:"Take entity ID, ACS URLs and certificates from the other side's metadata; - for standard input."`
+	Entity                string   `placeholder:"TEXT" help:"With --metadata: which entity ID is meant, if the file describes several."`
+	DryRun                bool     `help:"With --metadata: only tell what would change."`
 	Sign                  string   `enum:",assertion,response,both" default:"" help:"What is signed: assertion, response or both."`
 	SignatureAlgorithm    *string  `placeholder:"URI" help:"XML signature algorithm."`
 	RequireSignedRequests *bool    `negatable:"" help:"Refuse requests that aren't signed."`
 	SPCertificate         []string `name:"sp-certificate" sep:"none" placeholder:"FILE" help:"Certificate (PEM) that requests are signed with. Repeatable; replaces all."`
 	SLOURL                *string  `name:"slo-url" placeholder:"URL" help:"Single logout service of the other side."`
+	SLOBinding            string   `name:"slo-binding" enum:",redirect,post" default:"" help:"How it takes messages: redirect or post."`
+	SLOResponseURL        *string  `name:"slo-response-url" placeholder:"URL" help:"Where it takes answers, if elsewhere."`
+	Encrypt               *bool    `negatable:"" help:"Send assertions encrypted."`
+	EncryptionCertificate string   `placeholder:"FILE" help:"Certificate (PEM) of the other side that assertions are encrypted for."`
+	EncryptionAlgorithm   *string  `placeholder:"URI" help:"XML encryption algorithm; AES-256-GCM when empty."`
+	AllowSHA1             *bool    `name:"allow-sha1" negatable:"" help:"The exception for an application that can't do better: SHA-1 in signatures."`
+	SendSessionEnd        *bool    `negatable:"" help:"Tell the other side when our session ends at the latest."`
 	outputFlag
 }
 
@@ -41,7 +51,28 @@ func (n appsSAMLCmd) change(t terminal) (func(*app.SAMLSettings) error, error) {
 		}
 		certs = append(certs, string(b))
 	}
+	var encryption []byte
+	if n.EncryptionCertificate != "" {
+		var err error
+		if encryption, err = t.readFile(n.EncryptionCertificate, app.MaxSPMetadata); err != nil {
+			return nil, err
+		}
+	}
 	return func(s *app.SAMLSettings) error {
+		set(&s.SLOResponseURL, n.SLOResponseURL)
+		set(&s.EncryptAssertions, n.Encrypt)
+		set(&s.EncryptionAlgorithm, n.EncryptionAlgorithm)
+		set(&s.AllowSHA1, n.AllowSHA1)
+		set(&s.SendSessionEnd, n.SendSessionEnd)
+		if encryption != nil {
+			s.EncryptionCertificate = string(encryption)
+		}
+		switch n.SLOBinding {
+		case "redirect":
+			s.SLOBinding = saml.BindingHTTPRedirect
+		case "post":
+			s.SLOBinding = saml.BindingHTTPPost
+		}
 		set(&s.IDPEntityID, n.IDPEntityID)
 		set(&s.SPEntityID, n.SPEntityID)
 		set(&s.DefaultRelayState, n.RelayState)
@@ -82,7 +113,14 @@ func (n appsSAMLCmd) Run(ctx context.Context, c *server.Config, t terminal) erro
 			if err != nil {
 				return err
 			}
-			got, err := d.Apps.ImportSPMetadata(ctx, d.by, a.ID, xml, "")
+			if n.DryRun {
+				p, err := d.Apps.PreviewMetadata(ctx, d.by, a.ID, xml, n.Entity)
+				if err != nil {
+					return inFile(err, n.Metadata)
+				}
+				return d.printProposal(p, n.outputFlag)
+			}
+			got, err := d.Apps.ImportSPMetadata(ctx, d.by, a.ID, xml, n.Entity)
 			if err != nil {
 				return inFile(err, n.Metadata)
 			}
@@ -114,6 +152,7 @@ func (d desk) printOurHalf(a app.Application) error {
 	var f facts
 	f.add("IdP entity ID", a.SAML.IDPEntityID)
 	f.add("IdP URL", u.SSO)
+	f.add("Logout URL", u.SLO)
 	f.add("Metadata", u.Metadata)
 	f.add("Certificate", u.Certificate)
 	return f.print(d.terminal)
@@ -131,6 +170,7 @@ func (d desk) printSAML(a app.Application) error {
 	for _, old := range a.OldSlugs {
 		f.add("Old IdP URL", strings.TrimSuffix(u.SSO, a.Slug)+old)
 	}
+	f.add("Logout URL", u.SLO)
 	f.add("Metadata", u.Metadata)
 	f.add("Certificate", u.Certificate)
 	f.add("SP entity ID", a.SAML.SPEntityID)
@@ -160,6 +200,13 @@ func (d desk) printSAML(a app.Application) error {
 	if a.SAML.RequireSignedRequests {
 		f.add("Requests", "must be signed")
 	}
+	if a.SAML.EncryptAssertions {
+		f.add("Assertions", "encrypted")
+	}
+	if a.SAML.AllowSHA1 {
+		f.add("SHA-1", cell{"allowed, by exception", warn})
+	}
+	f.add("SP logout URL", a.SAML.SLOURL)
 	return f.print(d.terminal)
 }
 
@@ -169,6 +216,8 @@ type appsCertificateCmd struct {
 	Status string `enum:"current,next,previous" default:"current" help:"Which one print and remove mean: current, next or previous."`
 	Cert   string `placeholder:"FILE" help:"upload: the certificate (PEM)."`
 	Key    string `placeholder:"FILE" help:"upload: its private key (PEM)."`
+	Bits   int    `placeholder:"N" help:"prepare: size of the RSA key, 2048 (default), 3072 or 4096."`
+	Days   int    `placeholder:"N" help:"prepare: how long the certificate is valid; three years by default."`
 	Yes    bool   `short:"y" help:"Don't ask."`
 	outputFlag
 }
@@ -183,7 +232,7 @@ func (n appsCertificateCmd) Run(ctx context.Context, c *server.Config, t termina
 		case "print":
 			return n.print(ctx, d, a)
 		case "prepare":
-			if _, err = d.Apps.PrepareCertificate(ctx, d.by, a.ID, keys.Options{}); err == nil {
+			if _, err = d.Apps.PrepareCertificate(ctx, d.by, a.ID, keys.Options{Bits: n.Bits, Days: n.Days}); err == nil {
 				err = n.told(d, "The next certificate is published in the metadata beside the current one. Give it to %s, then: latchkey apps certificate %s switch", visible(a.Label), quoted(a.Label))
 			}
 		case "switch":
@@ -203,7 +252,7 @@ func (n appsCertificateCmd) Run(ctx context.Context, c *server.Config, t termina
 			err = n.upload(ctx, d, a)
 		}
 		if err != nil {
-			return err
+			return flagged(err, map[string]string{"bits": "--bits", "days": "--days"})
 		}
 		return n.list(ctx, d, a)
 	})

@@ -24,6 +24,7 @@ type directoryCommands struct {
 	Users   usersCmd   `cmd:"" help:"People: list, create, change, suspend, import."`
 	Groups  groupsCmd  `cmd:"" help:"Groups and their members."`
 	Apps    appsCmd    `cmd:"" help:"Applications: sign-on, provisioning, certificates, groups."`
+	SAML    samlCmd    `cmd:"" name:"saml" help:"Look into sign-on: decode a message, the last exchanges, simulate."`
 	Plan    planCmd    `cmd:"" help:"Show what would be sent to an application now."`
 	Apply   applyCmd   `cmd:"" help:"Activate provisioning exactly as a plan showed it."`
 	Import  importCmd  `cmd:"" help:"Import people from the accounts of an application."`
