@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -36,7 +37,7 @@ func settingForms(f appFrame, s app.SAMLSettings) map[string]web.Form {
 		setSubject:    subjectForm(f, s),
 		setSignatures: web.NewForm(map[string]string{"sign": signValue(s), "signatureAlgorithm": s.SignatureAlgorithm}).Named(setSignatures),
 		setEncryption: web.NewForm(map[string]string{
-			"encryptAssertions": boolValue(s.EncryptAssertions), "encryptionCertificate": s.EncryptionCertificate, "encryptionAlgorithm": s.EncryptionAlgorithm,
+			"encryptAssertions": boolValue(s.EncryptAssertions), "encryptionCertificate": s.EncryptionCertificate, "encryptionAlgorithm": cmp.Or(s.EncryptionAlgorithm, app.EncryptionAlgorithms()[0]),
 		}).Named(setEncryption),
 		setRequests: web.NewForm(map[string]string{"requireSignedRequests": requiredValue(s.RequireSignedRequests)}).Named(setRequests),
 		setLogout: web.NewForm(map[string]string{
@@ -276,7 +277,9 @@ func (c *Console) setSHA1(w http.ResponseWriter, r *request, on bool, message st
 func (c *Console) saveEncryption(w http.ResponseWriter, r *request) error {
 	return c.saveSetting(w, r, setEncryption, "Encryption is saved.", func(s *app.SAMLSettings) error {
 		s.EncryptAssertions, s.EncryptionCertificate = checked(r, "encryptAssertions"), r.PostForm.Get("encryptionCertificate")
-		s.EncryptionAlgorithm = r.PostForm.Get("encryptionAlgorithm")
+		if s.EncryptionAlgorithm = r.PostForm.Get("encryptionAlgorithm"); s.EncryptionAlgorithm == app.EncryptionAlgorithms()[0] {
+			s.EncryptionAlgorithm = "" // stays the default when a better one becomes it
+		}
 		if s.EncryptAssertions && strings.TrimSpace(s.EncryptionCertificate) == "" {
 			return problem.InvalidField("encryptionCertificate", "Enter the certificate to encrypt for. The other side gives it, often in its metadata.")
 		}
@@ -496,12 +499,8 @@ func encryptionName(uri string) string {
 
 func encryptionOptions() []web.Option {
 	var list []web.Option
-	for i, uri := range app.EncryptionAlgorithms() {
-		o := web.Option{Value: uri, Label: encryptionName(uri)}
-		if i == 0 {
-			o.Value = "" // the default, also when a better one becomes it
-		}
-		list = append(list, o)
+	for _, uri := range app.EncryptionAlgorithms() {
+		list = append(list, web.Option{Value: uri, Label: encryptionName(uri)})
 	}
 	return list
 }
