@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/latchkey-idp/latchkey/internal/keys/libcrypto"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -52,7 +51,7 @@ func WithSigning(by Signing) PairsOption {
 
 // NewPairs returns the keeper of key pairs.
 func NewPairs(sealer *Sealer, now func() time.Time, options ...PairsOption) *Pairs {
-	p := &Pairs{sealer: sealer, now: now, cache: map[string]*ready{}, signing: &backend{choice: SignGo, load: libcrypto.Load}}
+	p := &Pairs{sealer: sealer, now: now, cache: map[string]*ready{}, signing: newBackend()}
 	for _, o := range options {
 		o(p)
 	}

@@ -4,6 +4,8 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"fmt"
+	"io"
+	"runtime"
 	"sync"
 
 	"github.com/latchkey-idp/latchkey/internal/keys/libcrypto"
@@ -29,11 +31,26 @@ func (s Signing) Check() error {
 	return problem.New(problem.Invalid, "Signatures are made by auto, go or libcrypto, not by %q.", string(s))
 }
 
+// inTurn bounds how many signatures are made at once, and makes them in the order in which they were asked for. More of
+// them than processors would only slow each other down, so that the first ends with the last; libcrypto's besides are
+// out of reach of Go's scheduler.
+type inTurn struct {
+	crypto.Signer
+	turns chan struct{}
+}
+
+func (s *inTurn) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	s.turns <- struct{}{}
+	defer func() { <-s.turns }()
+	return s.Signer.Sign(rand, digest, opts)
+}
+
 // backend makes private keys ready to sign. The library is looked for when it is first needed, since that takes some
 // milliseconds that most commands needn't spend.
 type backend struct {
 	choice Signing
 	load   func() (*libcrypto.Library, error)
+	turns  chan struct{} // as many as signatures are made at once
 
 	once sync.Once
 	lib  *libcrypto.Library // nil: Go signs
@@ -47,6 +64,10 @@ func (b *backend) library() (*libcrypto.Library, error) {
 		}
 	})
 	return b.lib, b.why
+}
+
+func newBackend() *backend {
+	return &backend{choice: SignGo, load: libcrypto.Load, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // open loads the library if it is wanted. The error is for the person.
@@ -67,17 +88,18 @@ func (b *backend) signer(key *rsa.PrivateKey) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
+	out := &inTurn{Signer: key, turns: b.turns}
 	if lib == nil {
-		return key, nil
+		return out, nil
 	}
 	s, err := lib.Signer(key)
 	switch {
 	case err == nil:
-		return s, nil
+		out.Signer = s
 	case b.choice == SignLibcrypto:
 		return nil, fmt.Errorf("keys: make the key ready: %w", err)
 	}
-	return key, nil
+	return out, nil
 }
 
 // Signing finds out who makes the signatures, as a text for the log: "Go", or the library's name and version. reason

@@ -7,8 +7,12 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
+	"io"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/latchkey-idp/latchkey/internal/keys/libcrypto"
 	"github.com/latchkey-idp/latchkey/internal/problem"
@@ -69,7 +73,7 @@ func TestWhoSigns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, isGo := s.(*rsa.PrivateKey); isGo == c.foreign {
+			if _, isGo := s.(*inTurn).Signer.(*rsa.PrivateKey); isGo == c.foreign {
 				t.Errorf("the signer is %T", s)
 			}
 			if got, err := s.Sign(rand.Reader, digest[:], crypto.SHA256); err != nil || !bytes.Equal(got, want) {
@@ -84,6 +88,51 @@ func kindUnless(present bool) problem.Kind {
 		return 0
 	}
 	return problem.Unavailable
+}
+
+// slowSigner tells when it signs, and ends when it is told to.
+type slowSigner struct {
+	crypto.Signer
+	began chan byte
+	end   chan bool
+}
+
+func (s slowSigner) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
+	s.began <- digest[0]
+	<-s.end
+	return digest, nil
+}
+
+// No more signatures are made at once than there are turns, and none overtakes another.
+func TestSignaturesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := slowSigner{began: make(chan byte, 100), end: make(chan bool)}
+		s := &inTurn{Signer: slow, turns: make(chan struct{}, 2)}
+		var wg sync.WaitGroup
+		for i := range byte(6) {
+			wg.Go(func() {
+				if got, err := s.Sign(nil, []byte{i}, crypto.SHA256); err != nil || got[0] != i {
+					t.Errorf("%v, %v", got, err)
+				}
+			})
+			synctest.Wait() // so that they come in this order
+		}
+		var order []byte
+		for i := range 6 {
+			synctest.Wait()
+			for len(slow.began) > 0 {
+				order = append(order, <-slow.began)
+			}
+			if want := min(i+2, 6); len(order) != want {
+				t.Errorf("after %d ended, %d began; want %d", i, len(order), want)
+			}
+			slow.end <- true
+		}
+		wg.Wait()
+		if !slices.IsSorted(order) {
+			t.Errorf("the order is %v", order)
+		}
+	})
 }
 
 // Until a key is needed the library isn't touched.

@@ -37,9 +37,6 @@ type Library struct {
 	fn      functions
 	digests [4]uintptr // EVP_MD by the index of hashes
 
-	// slots bound how many signatures are made at once. Each keeps a thread in foreign code, where Go can't take turns:
-	// without a bound they would all slow each other down, and the one that began first would end with the last.
-	slots chan struct{}
 	// Foreign objects that are held now.
 	pkeys, contexts atomic.Int64
 }
@@ -79,7 +76,7 @@ func load(from ...string) (*Library, error) {
 	if handle == 0 {
 		return nil, fmt.Errorf("libcrypto: not found: %w", errors.Join(errs...))
 	}
-	l := &Library{slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	l := &Library{}
 	if err := l.open(handle); err != nil {
 		_ = purego.Dlclose(handle) // of no use, as the error says
 		return nil, err
@@ -154,7 +151,8 @@ func (l *Library) failed(what string) error {
 	return fmt.Errorf("libcrypto: %s: %s", what, message)
 }
 
-// Signer signs with one RSA key. It implements crypto.Signer and is safe for concurrent use. Its foreign memory is
+// Signer signs with one RSA key. It implements crypto.Signer and is safe for concurrent use; each signature keeps a thread
+// in foreign code, so it is for the caller to bound how many are made at once. Its foreign memory is
 // freed, and the key in it overwritten, once nobody holds the Signer any more.
 type Signer struct {
 	lib *Library
@@ -249,8 +247,6 @@ func (s *Signer) foreign(digest []byte, hash crypto.Hash) ([]byte, error) {
 		return nil, errNotForUs
 	}
 	defer runtime.KeepAlive(s) // or its memory may be freed meanwhile
-	s.lib.slots <- struct{}{}
-	defer func() { <-s.lib.slots }()
 	ctx, err := s.mem.take(i)
 	if err != nil {
 		return nil, err
