@@ -60,11 +60,17 @@ func (e ending) sentences(now time.Time) string {
 	return fmt.Sprintf("%s of %s %s. %s", e.what, e.app.Label, endsInOn(e.ends, now), e.todo)
 }
 
+// daysLeft rounds to the nearest day: the reminder of 60 days says 60, whenever in the hour it is given.
+func daysLeft(end, now time.Time) int {
+	const day = 24 * time.Hour
+	return int(max(end.Sub(now)+day/2, 0) / day)
+}
+
 func endsIn(end, now time.Time) string {
-	switch days := keys.DaysLeft(end, now); {
+	switch days := daysLeft(end, now); {
 	case !now.Before(end):
 		return "has ended"
-	case days == 0:
+	case end.Sub(now) < 24*time.Hour:
 		return "ends in less than a day"
 	case days == 1:
 		return "ends in 1 day"
@@ -229,7 +235,7 @@ func (a *Applications) remind(tx *store.Tx, now time.Time, by access.Actor, all 
 			ev.Outcome = audit.Failure
 		}
 		ev.Detail = map[string]any{
-			"kind": e.kind, "endsAt": e.ends.UTC().Format(time.RFC3339), "daysLeft": max(keys.DaysLeft(e.ends, now), 0), "reminder": days, "todo": e.todo,
+			"kind": e.kind, "endsAt": e.ends.UTC().Format(time.RFC3339), "daysLeft": daysLeft(e.ends, now), "reminder": days, "todo": e.todo,
 		}
 		id, err := audit.Record(tx, now, ev)
 		if err != nil {

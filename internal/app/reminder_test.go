@@ -100,7 +100,7 @@ func TestRemindersOfASigningCertificate(t *testing.T) {
 		wantMails := []string{
 			"adam@example.org: Atlassian: the signing certificate ends in 60 days", "olga@example.org: Atlassian: the signing certificate ends in 60 days",
 			"adam@example.org: Atlassian: the signing certificate ends in 30 days", "olga@example.org: Atlassian: the signing certificate ends in 30 days",
-			"adam@example.org: Atlassian: the signing certificate ends in 6 days", "olga@example.org: Atlassian: the signing certificate ends in 6 days",
+			"adam@example.org: Atlassian: the signing certificate ends in 7 days", "olga@example.org: Atlassian: the signing certificate ends in 7 days",
 			"adam@example.org: Atlassian: the signing certificate ends in less than a day", "olga@example.org: Atlassian: the signing certificate ends in less than a day",
 			"adam@example.org: Atlassian: the signing certificate has ended", "olga@example.org: Atlassian: the signing certificate has ended",
 		}

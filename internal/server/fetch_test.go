@@ -18,6 +18,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 )
@@ -185,13 +186,38 @@ func TestHouseWatchesAndMails(t *testing.T) {
 	if files, err := os.ReadDir(folder); err != nil || len(files) != 1 {
 		t.Errorf("%v, %v", files, err)
 	}
+	owner, err := s.Directory.CreateUser(t.Context(), by, directory.NewUser{
+		Attributes: directory.Attributes{Email: "olga@example.org", Profile: directory.Profile{GivenName: "Olga", FamilyName: "Own"}}, State: directory.Active,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Directory.SetRole(t.Context(), by, owner.ID, access.Owner); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apps.PrepareCertificate(t.Context(), by, a.ID, keys.Options{Days: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apps.SwitchCertificate(t.Context(), by, a.ID); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Pool.Run(ctx) }()
-	time.Sleep(300 * time.Millisecond) // its periodic tasks begin
+	var files []string
+	for range 1000 {
+		if files, err = filepath.Glob(filepath.Join(folder, "*.eml")); err != nil || len(files) == 2 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	if err := errors.Join(err, <-ended); err != nil || len(files) != 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	text, err := os.ReadFile(files[1])
+	if err != nil || !strings.Contains(string(text), "olga@example.org") || !strings.Contains(string(text), "signing certificate ends in 5 days") {
+		t.Errorf("%s, %v", text, err)
 	}
 	if asked.Load() != 1 {
 		t.Error("asked before it was due")
