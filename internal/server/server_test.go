@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"maps"
@@ -17,7 +18,9 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/authn"
+	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
 )
 
 // newServer opens an empty installation whose proxies are 10.0.0.0/8.
@@ -162,7 +165,7 @@ func TestPostsFromOtherSitesAreRefused(t *testing.T) {
 		return w.Code
 	}
 	cross := map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
-	for _, path := range []string{"/signin", "/signout", "/setup", "/security/password", "/console/users/new", "/console/settings/organization", "/api/v1/users", "/saml2/x/anything"} {
+	for _, path := range []string{"/signin", "/signout", "/setup", "/security/password", "/console/users/new", "/console/settings/organization", "/api/v1/users", "/saml2/x/anything", "/saml2/x/slo/x", "/saml2/logout/skip"} {
 		if code := post(path, cross); code != http.StatusForbidden {
 			t.Errorf("%s: %d", path, code)
 		}
@@ -176,8 +179,87 @@ func TestPostsFromOtherSitesAreRefused(t *testing.T) {
 	if code := post("/signin", map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "http://id.example.com"}); code == http.StatusForbidden {
 		t.Errorf("our own origin: %d", code)
 	}
-	if code := post("/saml2/nobody", cross); code != http.StatusNotFound {
-		t.Errorf("a service provider's post: %d", code)
+	for _, path := range []string{"/saml2/nobody", "/saml2/nobody/slo"} {
+		if code := post(path, cross); code == http.StatusForbidden {
+			t.Errorf("a service provider's post to %s: %d", path, code)
+		}
+	}
+}
+
+// Signing out at the portal goes on at the applications that were used, if they can be told; their answers may be posted
+// from their own pages.
+func TestSignOutReachesTheApplications(t *testing.T) {
+	s := newServer(t, nil)
+	ctx, by := t.Context(), access.SystemActor("")
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, err := s.Directory.CreateGroup(ctx, by, directory.NewGroup{GroupAttributes: directory.GroupAttributes{Name: "Everybody"}})
+	ok(err)
+	u, err := s.Directory.CreateUser(ctx, by, directory.NewUser{
+		Attributes: directory.Attributes{Username: "ann", Email: "ann@example.com", Profile: directory.Profile{GivenName: "Ann", FamilyName: "Example"}},
+		State:      directory.Active, Groups: []directory.GroupID{g.ID},
+	})
+	ok(err)
+	ok(s.Authn.SetPassword(ctx, by, u.ID, ownersPassword, false))
+	sp := samltest.NewSP("https://wiki.example/sp", "https://wiki.example/acs")
+	sp.SLO = "https://wiki.example/slo"
+	a, err := s.Apps.Create(ctx, by, app.NewApplication{Connector: "custom-saml", Attributes: app.Attributes{Label: "Wiki"}})
+	ok(err)
+	_, err = s.Apps.SaveSAML(ctx, by, a.ID, func(x *app.SAMLSettings) error {
+		x.SPEntityID, x.ACS, x.SLOURL = sp.EntityID, []app.ACS{{URL: sp.ACS}}, sp.SLO
+		x.SPCertificates = []string{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sp.Cert.Raw}))}
+		return nil
+	})
+	ok(err)
+	a, err = s.Apps.ActivateSAML(ctx, by, a.ID)
+	ok(err)
+	ok(s.Apps.Bind(ctx, by, a.ID, g.ID))
+	_, token, err := s.Authn.SignIn(ctx, authn.Attempt{Login: u.Email, Password: ownersPassword, Origin: authn.Origin{Address: "203.0.113.9"}})
+	ok(err)
+	cookie := http.Header{"Cookie": {"latchkey_session=" + token.Reveal()}}
+	if w := get(t, s, "/launch/"+string(a.ID), "203.0.113.9:1", cookie); !strings.Contains(w.Body.String(), "SAMLResponse") {
+		t.Fatalf("no sign-on: %d", w.Code)
+	}
+	post := func(path, body string, header http.Header) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, strings.NewReader(body))
+		r.Header = header
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = "203.0.113.9:1"
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		return w
+	}
+	out := cookie.Clone()
+	out.Set("Sec-Fetch-Site", "same-origin")
+	w := post("/signout", "", out)
+	view := w.Header().Get("Location")
+	if w.Code != http.StatusSeeOther || !strings.HasPrefix(view, "/saml2/logout?flow=") || !strings.Contains(w.Header().Get("Set-Cookie"), "latchkey_session=;") {
+		t.Fatalf("sign-out: %d to %q", w.Code, view)
+	}
+	if _, err := s.Authn.Session(ctx, token.Reveal()); problem.KindOf(err) != problem.Unauthenticated {
+		t.Errorf("the session: %v", err)
+	}
+	w = get(t, s, view, "203.0.113.9:1", nil)
+	target, found := strings.CutPrefix(w.Header().Get("Refresh"), "0; url="+sp.SLO+"?")
+	if !found {
+		t.Fatalf("the browser isn't led to the application: %d %v", w.Code, w.Header())
+	}
+	pairs, err := s.Apps.Certificates(ctx, by, a.ID)
+	ok(err)
+	m, err := sp.ReceiveLogoutRedirect(target, a.SAML.IDPEntityID, pairs[0].Certificate, s.Now())
+	ok(err)
+	slo := s.Apps.URLs(a).SLO
+	answer := sp.Sign(sp.LogoutResponse(slo, m.ID, s.Now()).XML())
+	w = post("/saml2/"+a.Slug+"/slo", samltest.PostBody(answer, m.RelayState), http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://wiki.example"}})
+	if w.Code != http.StatusSeeOther {
+		t.Fatalf("the application's answer: %d %s", w.Code, w.Body)
+	}
+	if w = get(t, s, w.Header().Get("Location"), "203.0.113.9:1", nil); !strings.Contains(w.Body.String(), "You are signed out here and of the applications") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
