@@ -162,7 +162,7 @@ func always(text string) func(*judgement, *Error) (Verdict, string) {
 func ruleMessage(kind, source string) rule {
 	return rule{
 		name: "message", source: source,
-		text: "The message can be read, and is a " + kind + " of SAML 2.0 in the parameter " + parameterOf(kind) + ".",
+		text: "The message can be read, and is the message \"" + kind + "\" of SAML 2.0 in the parameter " + parameterOf(kind) + ".",
 		check: func(j *judgement) *Error {
 			if !j.in.root.Is(NSProtocol, kind) {
 				return &Error{
