@@ -523,7 +523,7 @@ func swapPrepare(p certificateSwapPage) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = web.Select(p.Prepare.Field("days", "Valid for").Must().Hint("Each renewal has to be made on both sides, so most choose some years. You are reminded before the end."), validities()...).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = web.Select(p.Prepare.Field("days", "Valid for").Must().Hint("Each renewal has to be made on both sides, so most choose some years."), validities()...).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -70,10 +70,10 @@ type site struct {
 	// sent are the mails, and mailbox is what the mail server says; nil takes them.
 	sent    []mail.Message
 	mailbox error
-	pool      *work.Pool
-	target    *scimtest.Target
-	handler   http.Handler
-	cookies   map[string]string // session tokens by name
+	pool    *work.Pool
+	target  *scimtest.Target
+	handler http.Handler
+	cookies map[string]string // session tokens by name
 	// metadata is what the address of any metadata answers; "" is nothing.
 	metadata string
 

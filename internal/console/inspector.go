@@ -322,6 +322,74 @@ func (c *Console) simulate(w http.ResponseWriter, r *request) error {
 	return web.Render(w, r.Request, status, simulateView(p))
 }
 
+// simulatedFindings are the checks of a simulated response, which is unsigned on purpose.
+func simulatedFindings(s idp.Simulation) []saml.Finding {
+	list := slices.Clone(s.Findings)
+	for i := range list {
+		if list[i].Check == "signed" && list[i].Verdict == saml.Fail {
+			list[i].Verdict, list[i].Text = saml.Skip, "This one is left unsigned, so that nobody can use it. A real answer is signed: the "+s.Signed+"."
+		}
+	}
+	return list
+}
+
+// indented puts each element of a message on a line of its own, for people to read. It doesn't parse: what isn't XML comes
+// out nearly as it was. Where white space matters is no question, since nobody reads the result but people.
+func indented(xml string) string {
+	var b strings.Builder
+	depth, text := 0, false
+	for len(xml) > 0 {
+		if xml[0] != '<' {
+			n := strings.IndexByte(xml, '<')
+			if n < 0 {
+				n = len(xml)
+			}
+			if part := strings.TrimSpace(xml[:n]); part != "" {
+				b.WriteString(part)
+				text = true
+			}
+			xml = xml[n:]
+			continue
+		}
+		n := tagLength(xml)
+		tag := xml[:n]
+		xml = xml[n:]
+		closes := strings.HasPrefix(tag, "</")
+		if closes {
+			depth = max(0, depth-1)
+		}
+		if b.Len() > 0 && (!closes || !text) {
+			b.WriteString("\n" + strings.Repeat("  ", min(depth, 40)))
+		}
+		b.WriteString(tag)
+		opens := !closes && !strings.HasSuffix(tag, "/>") && !strings.HasPrefix(tag, "<?") && !strings.HasPrefix(tag, "<!")
+		if opens {
+			depth++
+		}
+		// An element without children keeps its end on its line.
+		text = opens && (strings.HasPrefix(xml, "</") || !strings.HasPrefix(strings.TrimSpace(xml), "<"))
+	}
+	return b.String()
+}
+
+// tagLength is the length of the tag that s begins with; ">" within a value doesn't end it.
+func tagLength(s string) int {
+	quote := byte(0)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '>':
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
 // decodePage reads a message that somebody pasted.
 type decodePage struct {
 	appFrame

@@ -226,7 +226,7 @@ func exchangeBody(p exchangePage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, " <p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, " <div>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -234,7 +234,7 @@ func exchangeBody(p exchangePage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<span class=\"help\">To give to whoever helps: masked, without keys and signatures, with the settings of sign-on.</span></p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<p class=\"help\">To give to whoever helps: masked, without keys and signatures, with the settings of sign-on.</p></div>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -852,7 +852,7 @@ func simulation(p simulatePage, s idp.Simulation) templ.Component {
 					}()
 				}
 				ctx = templ.InitializeContext(ctx)
-				templ_7745c5c3_Err = shownFindings(s.Findings).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = shownFindings(simulatedFindings(s)).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -860,7 +860,7 @@ func simulation(p simulatePage, s idp.Simulation) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = web.CodeBlock{Label: "Response, unsigned", Text: s.XML}.Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = web.CodeBlock{Label: "Response, unsigned", Text: indented(s.XML)}.Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -870,7 +870,7 @@ func simulation(p simulatePage, s idp.Simulation) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = web.Card(web.CardOptions{Title: "The response", Text: "As " + p.product() + " would see it, before signing and encryption.", Badge: verdictBadge(s.Findings), Flush: true}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var27), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = web.Card(web.CardOptions{Title: "The response", Text: "As " + p.product() + " would see it, before signing and encryption.", Badge: verdictBadge(simulatedFindings(s)), Flush: true}).Render(templ.WithChildren(ctx, templ_7745c5c3_Var27), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -1132,7 +1132,7 @@ func decoded(p decodePage, x idp.Inspection) templ.Component {
 					}()
 				}
 				ctx = templ.InitializeContext(ctx)
-				templ_7745c5c3_Err = web.CodeBlock{Label: "The message as it was", Text: x.XML}.Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = web.CodeBlock{Label: "The message as it was", Text: indented(x.XML)}.Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -35,7 +35,9 @@ func (s *site) signedIn(name string) {
 func TestExchanges(t *testing.T) {
 	s := newSite(t)
 	s.signedIn("bob")
-	at := func(rest ...string) string { return s.appPath(s.atlassian, append([]string{"sign-on", "exchanges"}, rest...)...) }
+	at := func(rest ...string) string {
+		return s.appPath(s.atlassian, append([]string{"sign-on", "exchanges"}, rest...)...)
+	}
 	s.get("admin", at()).page().has("Nothing has come yet", "Simulate")
 	s.get("bob", "/launch/"+string(s.atlassian)).status(http.StatusOK).has("SAMLResponse")
 	s.get("nobody", "/launch/"+string(s.atlassian)).status(http.StatusForbidden)

@@ -528,24 +528,11 @@ func metadataView(p metadataPage) templ.Component {
 					}()
 				}
 				ctx = templ.InitializeContext(ctx)
-				templ_7745c5c3_Err = web.Facts{{Term: "Service provider", Value: web.Code(p.Entity)}}.Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = metadataFacts(p).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 16, " ")
-				if templ_7745c5c3_Err != nil {
-					return templ_7745c5c3_Err
-				}
-				if p.FromURL != "" {
-					templ_7745c5c3_Err = web.Facts{
-						{Term: "Address", Value: web.Code(p.FromURL)},
-						{Term: "Found", Value: web.Time{At: p.Proposal.FoundAt, Now: p.Now}},
-					}.Render(ctx, templ_7745c5c3_Buffer)
-					if templ_7745c5c3_Err != nil {
-						return templ_7745c5c3_Err
-					}
-				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, " ")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -566,12 +553,12 @@ func metadataView(p metadataPage) templ.Component {
 						return templ_7745c5c3_Err
 					}
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 18, " ")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, " ")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 				if p.May {
-					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 19, "<div class=\"form-actions\">")
+					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 18, "<div class=\"form-actions\">")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -589,9 +576,15 @@ func metadataView(p metadataPage) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 20, "</div>")
+					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 19, "</div>")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
+					}
+					if p.FromURL != "" {
+						templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 20, "<p class=\"help\">Dismissed, it is not proposed again unless the metadata changes once more.</p>")
+						if templ_7745c5c3_Err != nil {
+							return templ_7745c5c3_Err
+						}
 					}
 				}
 				return nil
@@ -608,6 +601,14 @@ func metadataView(p metadataPage) templ.Component {
 		}
 		return nil
 	})
+}
+
+func metadataFacts(p metadataPage) web.Facts {
+	facts := web.Facts{{Term: "Service provider", Value: web.Code(p.Entity)}}
+	if p.FromURL != "" {
+		facts = append(facts, web.Fact{Term: "Address", Value: web.Code(p.FromURL)}, web.Fact{Term: "Found", Value: web.Time{At: p.Proposal.FoundAt, Now: p.Now}})
+	}
+	return facts
 }
 
 func metadataTitle(p metadataPage) string {

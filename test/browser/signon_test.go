@@ -278,7 +278,7 @@ func TestSignOnInDepth(t *testing.T) {
 	look("simulate")
 	p.open(app + "/sign-on/decode")
 	p.fill("Message", wrong)
-	p.follow("Decode", "")
+	p.follow("Decode", "Paste what you have")
 	p.sees("A request to sign on (AuthnRequest)", "elsewhere.example.com")
 	look("decode")
 
