@@ -92,6 +92,10 @@ verify: generate ## Generated files are fresh
 fuzz: ## Fuzz every parser for T each (T=30s)
 	./test/fuzz.sh $(T)
 
+.PHONY: mutation
+mutation: ## Take out each semantic check in turn: a test must notice (ARGS='-only ^sign-on')
+	$(GO) run ./test/mutation $(ARGS)
+
 .PHONY: bench
 bench: ## Micro-benchmarks
 	$(GO) test -run xxx -bench . -benchmem ./internal/saml/... ./internal/keys/... ./internal/catalog ./internal/provision/plan ./internal/work ./internal/store ./internal/authn ./internal/directory ./internal/idp

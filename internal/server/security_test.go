@@ -114,16 +114,17 @@ func TestNeighbour_SSRF(t *testing.T) {
 		}
 	}
 	at := func(host string) string { return "http://" + host + ":" + strconv.Itoa(port) + "/" }
+	inside := []string{
+		"127.0.0.1", "127.1.2.3", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:a9fe:a9fe]",
+		"10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "[::ffff:10.0.0.1]", "[fd00::1]", "[fc00::1]",
+		"169.254.169.254", "169.254.1.1", "[fe80::1]", "[fd00:ec2::254]", // cloud metadata and link-local
+		"100.64.0.1",                                // carrier-grade NAT
+		"224.0.0.1", "[ff02::1]", "255.255.255.255", // multicast and broadcast
+		"192.0.2.1", "198.18.0.1", "240.0.0.1", "[2001:db8::1]", // documentation, benchmark, reserved
+		"[64:ff9b::7f00:1]", "[2002:7f00:1::]", // IPv4 within NAT64 and 6to4
+	}
 	t.Run("addresses", func(t *testing.T) {
-		for _, host := range []string{
-			"127.0.0.1", "127.1.2.3", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:a9fe:a9fe]",
-			"10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "[::ffff:10.0.0.1]", "[fd00::1]", "[fc00::1]",
-			"169.254.169.254", "169.254.1.1", "[fe80::1]", "[fd00:ec2::254]", // cloud metadata and link-local
-			"100.64.0.1",                                // carrier-grade NAT
-			"224.0.0.1", "[ff02::1]", "255.255.255.255", // multicast and broadcast
-			"192.0.2.1", "198.18.0.1", "240.0.0.1", "[2001:db8::1]", // documentation, benchmark, reserved
-			"[64:ff9b::7f00:1]", "[2002:7f00:1::]", // IPv4 within NAT64 and 6to4
-		} {
+		for _, host := range inside {
 			refuses(t, client, at(host), problem.Forbidden)
 		}
 	})
@@ -170,6 +171,38 @@ func TestNeighbour_SSRF(t *testing.T) {
 	t.Run("a proxy of the environment is not asked", func(t *testing.T) {
 		if tr, ok := client.Transport.(*http.Transport); !ok || tr.Proxy != nil {
 			t.Error("requests may go through a proxy, which resolves names by itself")
+		}
+	})
+	t.Run("the address of metadata", func(t *testing.T) {
+		f, err := newFetcher(OutboundConfig{Timeout: 2 * time.Second}, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.close()
+		for _, host := range append(inside, "localhost", "2130706433", "0x7f.1", "127.1") {
+			for _, target := range []string{at(host), strings.Replace(at(host), "http:", "https:", 1), "file://" + host + "/etc/passwd"} {
+				if ans, err := f.fetch(t.Context(), app.Request{URL: target}); err == nil {
+					_ = ans.Body.Close()
+					t.Errorf("%s was fetched", target)
+				}
+				if n := visits.Swap(0); n > 0 {
+					t.Errorf("%s: %d visits", target, n)
+				}
+			}
+		}
+		s := newServer(t, nil)
+		by := owner(t, s)
+		a, err := s.Apps.Create(t.Context(), by, app.NewApplication{Connector: "custom-saml", Attributes: app.Attributes{Label: "X"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, target := range []string{at("127.0.0.1"), at("localhost"), "https://169.254.169.254/latest/meta-data/", "https://127.0.0.1:" + strconv.Itoa(port) + "/"} {
+			if _, err := s.Apps.WatchMetadata(t.Context(), by, a.ID, app.MetadataWatch{URL: target}); err == nil || strings.Contains(problem.Public(err), "fetches nothing") {
+				t.Errorf("%s is watched, or nothing is: %v", target, err)
+			}
+			if n := visits.Swap(0); n > 0 {
+				t.Errorf("%s: %d visits", target, n)
+			}
 		}
 	})
 	t.Run("the base URL of provisioning", func(t *testing.T) {
@@ -571,7 +604,7 @@ func TestNeighbour_FileWrite(t *testing.T) {
 	for _, name := range []string{"../evil", "../../evil.png", "/tmp/evil", `..\..\evil`, "evil\x00.png", "%2e%2e%2fevil", "....//evil", "C:\\evil", ".", "..", "master.key", "latchkey.db"} {
 		for path, content := range map[string]string{
 			"/console/users/import":                               "email\nnew@example.com\n",
-			"/console/applications/" + string(a.ID) + "/logo":             picture,
+			"/console/applications/" + string(a.ID) + "/logo":     picture,
 			"/console/applications/" + string(a.ID) + "/settings": picture,
 		} {
 			var body bytes.Buffer

@@ -15,7 +15,7 @@ const (
 var xmlChecks = []check{
 	// The reader.
 	{"xml: length of a document", readFile, one("if len(data) > lim.Bytes {", "if false {"), readSuite},
-	{"xml: UTF-8", readFile, one("if !utf8.Valid(data) {", "if false {"), readSuite},
+	{"xml: UTF-8", readFile, one("if !utf8.Valid(data) {", "if !utf8.Valid(data) && false {"), readSuite},
 	{"xml: depth", readFile, one("if len(p.open) >= p.lim.Depth {", "if false {"), readSuite},
 	{"xml: number of nodes", readFile, one("if p.nodes > p.lim.Nodes {", "if false {"), readSuite},
 	{"xml: number of attributes", readFile, one("if len(e.attrs)+len(e.declares) >= p.lim.Attributes {", "if false {"), readSuite},
@@ -56,7 +56,6 @@ var xmlChecks = []check{
 	{"signature: first transform", verifyFile, one("alg != algEnveloped || len(transforms[0].Elements()) > 0 {", `false && alg == "" {`), shapeSuite},
 	{"signature: second transform", verifyFile, one(`if alg, _ := transforms[1].Attr("Algorithm"); alg != algExcC14N {`, `if alg, _ := transforms[1].Attr("Algorithm"); false && alg == "" {`), shapeSuite},
 	{"signature: content of a transform", verifyFile, one(`if len(children) > 1 || !children[0].Is(algExcC14N, "InclusiveNamespaces") || len(children[0].Elements()) > 0 {`, "if false {"), shapeSuite},
-	{"signature: length of the digest", verifyFile, one("if len(r.digest) != r.hash.Size() {", "if false {"), shapeSuite},
 	{"signature: length of the canonical form", canonicalFile, one("if len(c.out) > c.limit {", "if false {"), shapeSuite},
 	{"signature: the digest is compared", verifyFile, one("if subtle.ConstantTimeCompare(h.Sum(nil), r.digest) != 1 {", "if subtle.ConstantTimeCompare(h.Sum(nil), r.digest) > 1 {"), shapeSuite},
 	{"signature: the signature element is left out, and only it", canonicalFile, one("if n.element != nil && n.element != without {", "if n.element != nil && !n.element.Is(ns, \"Signature\") {"), shapeSuite},
@@ -69,7 +68,7 @@ var xmlChecks = []check{
 	{"signature: it stands below the root of a large document", verifyFile, one("if len(p.open) == 2 {", "if len(p.open) >= 2 {"), shapeSuite},
 	{"signature: what verified was signed in a large document", verifyFile, one("if err := ref.check(raw); err != nil {\n\t\treturn nil, err", "if err := ref.check(raw); err != nil && false {\n\t\treturn nil, err"), shapeSuite},
 	{"detached signature: algorithm allowed", verifyFile, one("if !ok {\n\t\treturn fmt.Errorf(\"xmldsig: signature algorithm", "if !ok {\n\t\treturn nil\n\t}\n\tif false {\n\t\treturn fmt.Errorf(\"xmldsig: signature algorithm"), shapeSuite},
-	{"signature: the octets are verified", algFile, one("len(signature) > 0 && m.verify(key, digest, signature) {", "len(signature) > 0 {"), shapeSuite},
+	{"signature: the octets are verified", algFile, one("len(signature) > 0 && m.verify(key, digest, signature) {", "len(signature) > 0 && (m.verify(key, digest, signature) || true) {"), shapeSuite},
 	{"detached signature: it is verified", verifyFile, one("if err := m.verifyAny(keys, octets, signature); err != nil {", "if err := m.verifyAny(keys, octets, signature); err != nil && false {"), shapeSuite},
 	{"signature: only keys that are strong enough", algFile, one("if CheckKey(key) == nil && m.fits(key) && len", "if m.fits(key) && len"), shapeSuite},
 	{"signature: SHA-1 is nothing to sign with", "internal/saml/xmldsig/signer.go", one("if hash == crypto.SHA1 {", "if false {"), shapeSuite},

@@ -1,0 +1,44 @@
+package xmldsig_test
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"testing"
+
+	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
+)
+
+// TestClass06_NoKey: without a key to verify with, nothing is verified, however good the signature is.
+func TestClass06_NoKey(t *testing.T) {
+	doc := wellMade().sign(t, samltest.IdP().Key)
+	root, err := xmldsig.Read([]byte(doc), limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	octets := []byte("SAMLRequest=x&SigAlg=y")
+	sum := sha256.Sum256(octets)
+	good, err := rsa.SignPKCS1v15(rand.Reader, samltest.IdP().Key.(*rsa.PrivateKey), crypto.SHA256, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := xmldsig.VerifyDetached(xmldsig.RSASHA256, octets, good, []crypto.PublicKey{samltest.IdP().Cert.PublicKey}); err != nil {
+		t.Fatal(err)
+	}
+	for name, keys := range map[string][]crypto.PublicKey{
+		"none": nil, "an empty list": {}, "nil": {nil}, "no key at all": {"key", 1, errors.New("x")}, "the private one": {samltest.IdP().Key},
+	} {
+		if err := xmldsig.VerifyDetached(xmldsig.RSASHA256, octets, good, keys); err == nil {
+			t.Errorf("%s: a detached signature verifies", name)
+		}
+		if v, err := xmldsig.Verify(root, keys, limits); err == nil || v.Bytes() != nil {
+			t.Errorf("%s: an enveloped signature verifies", name)
+		}
+		if raw, err := xmldsig.VerifyBytes([]byte(doc), keys, limits); err == nil || raw != nil {
+			t.Errorf("%s: that of a large document verifies", name)
+		}
+	}
+}
