@@ -41,6 +41,7 @@ var groupNames = []string{"Everybody", `R&D <"core">`}
 // bench is one service provider joined to Latchkey, and what cases do with them.
 type bench struct {
 	product  *product
+	groups   []string // ids of groupNames
 	provider provider
 	lab      *lab
 	app      application
@@ -81,8 +82,11 @@ func want() map[string][]string {
 }
 
 // join makes the application and starts the service provider; the exchange of metadata is a case.
-func (b *bench) join(ctx context.Context, groups []string) (err error) {
-	if b.app, err = b.product.application(ctx, b.provider.name(), b.lab.slug, groups...); err != nil {
+func (b *bench) join(ctx context.Context) (err error) {
+	if b.lab.key, err = newPair(b.lab.dir, b.lab.slug); err != nil {
+		return err
+	}
+	if b.app, err = b.product.application(ctx, b.lab.label, b.lab.slug, b.groups...); err != nil {
 		return err
 	}
 	if err := b.product.call(ctx, http.MethodGet, "/applications/"+b.app.ID+"/saml", nil, &b.known); err != nil {
@@ -256,8 +260,12 @@ func (b *bench) accepted(ctx context.Context, br *browser) (*session, error) {
 
 // sentAndMeant checks that the browser carried a response, and that the session is the person's.
 func (b *bench) sentAndMeant(br *browser, s *session) error {
-	if m := br.last("Response"); m == nil || m.binding != "POST" {
+	m := br.last("Response")
+	if m == nil || m.binding != "POST" {
 		return errors.New("no response was posted")
+	}
+	if req := br.last("AuthnRequest"); req != nil && req.values.Get("RelayState") != m.values.Get("RelayState") {
+		return fmt.Errorf("the RelayState %q came back as %q", req.values.Get("RelayState"), m.values.Get("RelayState"))
 	}
 	if b.set.Format == formatEmail && s.NameID != email {
 		return fmt.Errorf("the NameID is %q", s.NameID)

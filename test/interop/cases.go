@@ -47,6 +47,7 @@ var cases = []aCase{
 	{"attributes", "Attribute values to the byte", nil, attributes},
 	{"slo-sp", "Logout begun by the SP", []string{"sloUrl"}, logoutAtSP},
 	{"slo-idp", "Logout begun at Latchkey", []string{"sloUrl"}, logoutAtIdP},
+	{"slo-both", "Logout begun by the SP reaches another SP", []string{"sloUrl"}, logoutReachesOther},
 	{"certificate", "Change of our certificate", nil, certificateChange},
 	{"forged-true", "Control: signed anew, unchanged: accepted", nil, forgedTrue},
 	{"refuse-tampered", "Tampered response: refused", nil, refuseTampered},
@@ -456,6 +457,46 @@ func logoutAtIdP(ctx context.Context, b *bench) error {
 	}
 	if !strings.HasPrefix(p.url.String(), b.product.url) {
 		return fmt.Errorf("the walk ended elsewhere: %s", p)
+	}
+	return b.out(ctx, br)
+}
+
+// logoutReachesOther signs on at another service provider, too, in the same session at Latchkey.
+func logoutReachesOther(ctx context.Context, b *bench) (err error) {
+	l := &lab{root: b.lab.root, dir: b.lab.dir, slug: b.lab.slug + "-other", label: b.lab.label + " (another)"}
+	other := &bench{product: b.product, groups: b.groups, provider: crewjam(), lab: l}
+	if err := other.join(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, other.provider.stop()) }()
+	if err := other.exchange(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(other.arrange(ctx, signing(), nil), b.arrange(ctx, signing(), nil)); err != nil {
+		return err
+	}
+	br, err := b.browser()
+	if err != nil {
+		return err
+	}
+	if _, err := other.accepted(ctx, br); err != nil {
+		return fmt.Errorf("at the other: %w", err)
+	}
+	if _, err := b.accepted(ctx, br); err != nil {
+		return err
+	}
+	if br.signIns != 1 {
+		return fmt.Errorf("%d passwords for two service providers", br.signIns)
+	}
+	if s, err := other.provider.session(ctx, br); err != nil || s == nil {
+		return errors.Join(err, errors.New("the other service provider's session ended too early"))
+	}
+	p, err := br.open(ctx, b.provider.logout(b.set))
+	if err != nil {
+		return err
+	}
+	if s, err := other.provider.session(ctx, br); err != nil || s != nil {
+		return errors.Join(err, fmt.Errorf("the other service provider's session goes on: %s", p))
 	}
 	return b.out(ctx, br)
 }

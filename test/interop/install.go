@@ -15,11 +15,11 @@ import (
 // install gets what the service providers need and this machine hasn't got, and says so.
 func install(ctx context.Context, root, dir string, all []entry) error {
 	var missing []string
-	node, module := false, false
+	node := false
 	// The judges.
 	wanted := []string{"xmlsec1", "libxml2-utils", "opensaml-schemas", "xmltooling-schemas"}
 	for _, e := range all {
-		node, module = node || e.node, module || e.module
+		node = node || e.node
 		wanted = append(wanted, e.packages...)
 	}
 	for _, pkg := range wanted {
@@ -46,12 +46,7 @@ func install(ctx context.Context, root, dir string, all []entry) error {
 			}
 		}
 	}
-	if module {
-		if err := quietly(ctx, filepath.Join(root, "gosaml2"), "go", "build", "-o", filepath.Join(dir, "gosaml2"), "."); err != nil {
-			return err
-		}
-	}
-	return nil
+	return quietly(ctx, filepath.Join(root, "gosaml2"), "go", "build", "-o", filepath.Join(dir, "gosaml2"), ".")
 }
 
 // noStart is where Debian's packages ask whether a service may be started.

@@ -153,20 +153,18 @@ func one(ctx context.Context, o options, p *product, e entry, rows []aCase, l *l
 	c := &column{name: sp.name(), cells: map[string]outcome{}}
 	began := time.Now()
 	defer func() { c.took = time.Since(began) }()
-	b := &bench{product: p, provider: sp, lab: l}
+	l.label = sp.name()
+	b := &bench{product: p, groups: groups, provider: sp, lab: l}
 	defer func() {
 		if err := sp.stop(); err != nil && c.failed == "" {
 			c.failed = err.Error()
 		}
 	}()
 	err := func() (err error) {
-		if l.key, err = newPair(l.dir, l.slug); err != nil {
-			return err
-		}
 		if b.own, err = newPair(l.dir, l.slug+"-next"); err != nil {
 			return err
 		}
-		if err := b.join(ctx, groups); err != nil {
+		if err := b.join(ctx); err != nil {
 			return err
 		}
 		c.version, err = sp.version(ctx)
@@ -214,7 +212,9 @@ func attempt(ctx context.Context, r aCase, b *bench) outcome {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	if err := r.run(ctx, b); err != nil {
-		return outcome{fail, strings.Join(strings.Fields(err.Error()), " ")}
+		return outcome{fail, oneLine(err.Error())}
 	}
 	return outcome{mark: pass}
 }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -91,10 +91,11 @@ type lack struct {
 
 // lab is what providers need of the run.
 type lab struct {
-	root string // folder of this program's sources
-	dir  string // temporary folder
-	slug string // of the provider
-	key  pair   // the provider's
+	root  string // folder of this program's sources
+	dir   string // temporary folder
+	slug  string // of the provider
+	label string // of its application
+	key   pair   // the provider's
 }
 
 // scripted is a service provider of a few lines around a library, in a language of its own. All of them behave alike:

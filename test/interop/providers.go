@@ -12,7 +12,6 @@ type entry struct {
 	slug     string
 	packages []string // of Debian
 	node     bool     // needs node_modules
-	module   bool     // needs the programs of test/interop/gosaml2
 	make     func() provider
 	// advice is for those who join it to Latchkey.
 	advice []string
@@ -52,7 +51,7 @@ func providers() []entry {
 			},
 		},
 		{
-			slug: "gosaml2", module: true, make: goSAML2,
+			slug: "gosaml2", make: goSAML2,
 			advice: []string{
 				"For signed requests by POST set `SignAuthnRequestsCanonicalizer` to exclusive canonicalization: the default, C14N 1.1, is one that saml-core §5.4.3 advises against, and Latchkey refuses it.",
 				"For encrypted assertions set the field `SPKeyStore`, although it is marked as deprecated: what `SetSPKeyStore` is given isn't used to decrypt.",
@@ -61,7 +60,7 @@ func providers() []entry {
 				"Logout goes by POST: give the single logout service in Latchkey with the POST binding.",
 			},
 		},
-		{slug: "crewjam", module: true, make: crewjam, advice: []string{
+		{slug: "crewjam", make: crewjam, advice: []string{
 			"`AllowIDPInitiated` has to be on for tiles of the portal.",
 			"Requests are signed only if `SignatureMethod` is set, logout messages if `LogoutSignatureMethod` is.",
 		}},

@@ -15,6 +15,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 )
 
@@ -137,8 +138,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *server) serve(w http.ResponseWriter, r *http.Request, set *settings) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Ports of one host share their cookies.
+	cookie := "go-" + set.Listen[strings.LastIndexByte(set.Listen, ':')+1:]
 	id := ""
-	if c, err := r.Cookie("goprovider"); err == nil {
+	if c, err := r.Cookie(cookie); err == nil {
 		id = c.Value
 	}
 	p := s.sessions[id]
@@ -164,7 +167,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, set *settings) er
 		}
 		id := rand.Text()
 		s.sessions[id] = p
-		http.SetCookie(w, &http.Cookie{Name: "goprovider", Value: id, Path: "/", HttpOnly: true})
+		http.SetCookie(w, &http.Cookie{Name: cookie, Value: id, Path: "/", HttpOnly: true})
 		http.Redirect(w, r, "/session", http.StatusFound)
 	case "/session":
 		w.Header().Set("Content-Type", "application/json")
