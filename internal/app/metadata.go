@@ -83,8 +83,14 @@ func newOffer(md saml.SPMetadata, now time.Time) (offer, error) {
 	if o.AuthnRequestsSigned {
 		o.note("The service provider signs its requests. You can require that on the sign-on page.")
 	}
+	if more := len(o.Notes) - maxNotes; more > 0 { // a document could have us say as much as it likes
+		o.Notes = append(o.Notes[:maxNotes:maxNotes], fmt.Sprintf("There is more of this kind, %d times.", more))
+	}
 	return o, nil
 }
+
+// maxNotes bounds what is said about one document.
+const maxNotes = 30
 
 func (o *offer) note(format string, args ...any) {
 	o.Notes = append(o.Notes, fmt.Sprintf(format, args...))

@@ -107,7 +107,7 @@ func TestSAMLSettingsAreChecked(t *testing.T) {
 	url := func(u string) func(*app.SAMLSettings) { return acs(app.ACS{URL: u}) }
 	relay := func(v string) func(*app.SAMLSettings) { return func(s *app.SAMLSettings) { s.DefaultRelayState = v } }
 	text := func(s string) *string { return &s }
-	weakKey, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // G403: that is what is tested
+	weakKey, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +347,7 @@ func TestWarnings(t *testing.T) {
 
 func TestWarningsOfKeys(t *testing.T) {
 	w := newWorld(t, storetest.SQLite(t))
-	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // G403: that is what is tested
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -150,20 +150,19 @@ func (m *Mailer) Queue(tx *store.Tx, now time.Time, x Mail) (bool, error) {
 	if !m.Configured() {
 		return false, nil
 	}
-	_, err := m.insert(tx, now, x, Waiting, "")
+	err := m.insert(tx, now, store.NewID(), x, Waiting, "")
 	return err == nil, err
 }
 
-func (m *Mailer) insert(tx *store.Tx, now time.Time, x Mail, state State, failure string) (string, error) {
-	id := store.NewID()
-	sealed, err := "", error(nil)
+func (m *Mailer) insert(tx *store.Tx, now time.Time, id string, x Mail, state State, failure string) error {
+	sealed := ""
 	if state != Sent {
 		raw, err := json.Marshal(content{x.Text, x.HTML})
 		if err != nil {
-			return "", fmt.Errorf("mail: %w", err)
+			return fmt.Errorf("mail: %w", err)
 		}
 		if sealed, err = m.sealer.Seal(raw, place(id)); err != nil {
-			return "", fmt.Errorf("mail: %w", err)
+			return fmt.Errorf("mail: %w", err)
 		}
 	}
 	sent, attempts := time.Time{}, 0
@@ -173,16 +172,16 @@ func (m *Mailer) insert(tx *store.Tx, now time.Time, x Mail, state State, failur
 	if state == Sent {
 		sent = now
 	}
-	_, err = tx.Exec(`INSERT INTO mails (id, kind, recipient, subject, content, state, attempts, error, cause, created_at, sent_at)
+	_, err := tx.Exec(`INSERT INTO mails (id, kind, recipient, subject, content, state, attempts, error, cause, created_at, sent_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		id, x.Kind, x.To, x.Subject, sealed, string(state), attempts, failure, x.Cause, store.Micros(now), store.Micros(sent))
 	if err != nil {
-		return "", fmt.Errorf("mail: queue: %w", err)
+		return fmt.Errorf("mail: queue: %w", err)
 	}
-	if state == Waiting {
-		err = work.Want(tx, now, work.Lane{Kind: Kind, Key: id, Cause: x.Cause})
+	if state != Waiting {
+		return nil
 	}
-	return id, err
+	return work.Want(tx, now, work.Lane{Kind: Kind, Key: id, Cause: x.Cause})
 }
 
 // content is what is sealed.
@@ -356,10 +355,7 @@ func (m *Mailer) Test(ctx context.Context, by access.Actor, to string) error {
 	if failed != nil {
 		state, failure = Failed, problem.Public(failed)
 	}
-	err := m.db.Update(ctx, func(tx *store.Tx) error {
-		_, err := m.insert(tx, now, x, state, failure)
-		return err
-	})
+	err := m.db.Update(ctx, func(tx *store.Tx) error { return m.insert(tx, now, msg.ID, x, state, failure) })
 	if failed != nil {
 		return failed
 	}

@@ -122,8 +122,9 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	}
 	// The library only bounds parts of a conversation; the whole ends with the context.
 	var stop func() bool
-	dial := func(dialCtx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(dialCtx, network, address)
+	at := net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) // the library makes no address of an IPv6 one
+	dial := func(dialCtx context.Context, network, _ string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(dialCtx, network, at)
 		if err != nil {
 			return nil, err
 		}
