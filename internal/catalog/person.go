@@ -36,6 +36,8 @@ type Person struct {
 	State string
 	// Groups are the names of the person's groups that are bound to this application.
 	Groups []string
+	// AuthnMethods are the proofs of the session that a sign-on rests on (RFC 8176), e.g. "pwd". Only sign-on fills it.
+	AuthnMethods []string
 }
 
 // Phone is one telephone number.
@@ -156,6 +158,12 @@ var attributes = []Attribute{
 			return nil
 		}
 		return p.Groups
+	}},
+	{"authnMethods", "ways of signing in (AMR), at sign-on", KindStrings, func(p *Person) any {
+		if len(p.AuthnMethods) == 0 {
+			return nil
+		}
+		return p.AuthnMethods
 	}},
 }
 

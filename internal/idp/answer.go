@@ -91,6 +91,7 @@ func (p *IDP) answer(w http.ResponseWriter, r *http.Request, v *visit, st *state
 		}).of(v, s))
 	}
 	person := st.standing.Person()
+	person.AuthnMethods = methods(s.Factors)
 	claims, err := st.mapping.Apply(&person)
 	if blocked, ok := errors.AsType[*catalog.BlockedError](err); ok {
 		return p.refuse(w, r, blockedBy(a, blocked).of(v, s))

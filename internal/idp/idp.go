@@ -1,6 +1,6 @@
 // Package idp is the SAML identity provider's face to browsers: sign-on started by a service provider or from our
-// portal, metadata and certificate. It hides the order of a sign-on, which state each step leaves behind, and what each
-// failure shows, sends and records.
+// portal, single logout, metadata and certificate; and the inspector, which shows what went on. It hides the order of a
+// sign-on and of a logout, which state each step leaves behind, and what each failure shows, sends and records.
 //
 //	GET  /saml2/{slug}   a request by HTTP-Redirect ─┐
 //	POST /saml2/{slug}   a request by HTTP-POST ─────┤ saml.Check
@@ -12,6 +12,9 @@
 //
 // There is one dispatcher: every step comes back to it, and it looks at everything anew. An answer is signed first, then
 // recorded in one transaction that consumes the flow and makes sure that nothing has changed since, and only then sent.
+//
+// A request is answered once: its ID is noted in that transaction (name.go). Single logout has a picture of its own
+// (logout.go).
 //
 // What can't be trusted (who asks, where the answer would go) ends at a page and is never redirected anywhere.
 package idp

@@ -207,7 +207,11 @@ func (p *IDP) Simulate(ctx context.Context, by access.Actor, id app.ID, user dir
 	}
 	out.Destination, out.Encrypted = acs.URL, st.sp.Encryption != nil
 	out.Signed = map[saml.Sign]string{saml.SignAssertion: "assertion", saml.SignResponse: "response", saml.SignBoth: "assertion and response"}[a.SAML.Sign()]
+	if len(o.Methods) == 0 {
+		o.Methods = []string{passwordMethod}
+	}
 	person := st.standing.Person()
+	person.AuthnMethods = o.Methods
 	out.Rows = st.mapping.Preview(&person)
 	claims, err := st.mapping.Apply(&person)
 	if blocked, ok := errors.AsType[*catalog.BlockedError](err); ok {
@@ -221,9 +225,6 @@ func (p *IDP) Simulate(ctx context.Context, by access.Actor, id app.ID, user dir
 	out.Attributes = claims.Attributes
 	if out.NameID, out.NameIDNote, err = st.simulatedName(claims.NameID, o.NameIDFormat, lasting); err != nil {
 		return out, err
-	}
-	if len(o.Methods) == 0 {
-		o.Methods = []string{passwordMethod}
 	}
 	out.AuthnContext, _ = saml.RequestedAuthnContext{}.Choose(contextOrder, p.classes(slices.Clone(o.Methods)...)...)
 	at := p.now().UTC().Add(-simulatedAge)

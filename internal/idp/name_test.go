@@ -370,6 +370,28 @@ func TestRequestedAuthnContext(t *testing.T) {
 	})
 }
 
+// The ways of signing in are told as an attribute only where the mapping asks for it.
+func TestAuthnMethodsAsAttribute(t *testing.T) {
+	h := newHouse(t, storetest.SQLite(t)).custom("Wiki", "https://wiki.example/sp")
+	const amr = "http://schemas.microsoft.com/claims/authnmethodsreferences"
+	b := h.browser().signIn(h.person("ann", h.everyone))
+	got, err := h.ask(b)
+	if _, sent := got.Attributes[amr]; err != nil || sent || strings.Contains(string(got.xml), ">pwd<") {
+		t.Errorf("%v, %v", got.Attributes, err)
+	}
+	h.settings(func(s *app.SAMLSettings) {
+		s.Mapping.Rows = []catalog.RowOverride{{Target: amr, Source: &catalog.Source{Attribute: "authnMethods"}}}
+	})
+	got, err = h.ask(b)
+	if d := cmp.Diff([]string{"pwd"}, got.Attributes[amr]); err != nil || d != "" {
+		t.Errorf("%v\n%s", err, d)
+	}
+	got, err = h.ask(b.factors(`[{"method":"pwd","at":"2026-11-25T12:00:00Z"},{"method":"otp","at":"2026-11-25T12:00:01Z"}]`))
+	if d := cmp.Diff([]string{"pwd", "otp"}, got.Attributes[amr]); err != nil || d != "" {
+		t.Errorf("%v\n%s", err, d)
+	}
+}
+
 // Where a password goes over the wire in the clear, no protected transport is claimed.
 func TestNoProtectedTransportWithoutHTTPS(t *testing.T) {
 	for url, want := range map[string]string{

@@ -25,6 +25,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/portal"
+	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -50,8 +51,10 @@ type site struct {
 	authn *authn.Authn
 	apps  *app.Applications
 	srv   *httptest.Server
-	mu    sync.Mutex
-	ahead time.Duration
+	// beyond stands for single logout; nil does nothing.
+	beyond func(r *http.Request, token string) (string, error)
+	mu     sync.Mutex
+	ahead  time.Duration
 }
 
 func (s *site) now() time.Time {
@@ -104,6 +107,12 @@ func newSite(t testing.TB) *site {
 		ClientAddress: func(r *http.Request) string {
 			host, _, _ := net.SplitHostPort(r.RemoteAddr)
 			return host
+		},
+		SignOut: func(r *http.Request, token string) (string, error) {
+			if s.beyond == nil {
+				return "", nil
+			}
+			return s.beyond(r, token)
 		},
 	}).Routes(mux)
 	mux.Handle("GET /static/", web.Static())
@@ -519,6 +528,57 @@ func TestSignOut(t *testing.T) {
 	b.get("/security").want(http.StatusOK, "/signin?return=%2Fsecurity")
 	b.get("/signout").want(http.StatusOK, "/signed-out")
 	b.post("/signout", nil).want(http.StatusOK, "/signed-out")
+}
+
+// Where applications can be told, sign-out goes on there; the browser forgets the session either way.
+func TestSignOutGoesBeyond(t *testing.T) {
+	s := newSite(t)
+	s.owner()
+	s.person("anna")
+	b := s.browser().signIn("anna", goodPassword)
+	var ended []string
+	s.beyond = func(r *http.Request, token string) (string, error) {
+		session, err := s.authn.Session(r.Context(), token)
+		if err != nil {
+			return "", err
+		}
+		ended = append(ended, session.User.Username)
+		return "/signed-out?beyond=1", s.authn.SignOut(r.Context(), token)
+	}
+	b.post("/signout", nil).want(http.StatusOK, "/signed-out?beyond=1")
+	b.get("/security").want(http.StatusOK, "/signin?return=%2Fsecurity")
+	if len(ended) != 1 || ended[0] != "anna" {
+		t.Errorf("ended for %v", ended)
+	}
+	// What can't be told at once keeps nobody signed in by a mistaken success.
+	b = s.browser().signIn("anna", goodPassword)
+	s.beyond = func(*http.Request, string) (string, error) {
+		return "", problem.New(problem.Unavailable, "The database can't be reached.")
+	}
+	if b.post("/signout", nil); b.page.status != http.StatusServiceUnavailable {
+		t.Errorf("status %d", b.page.status)
+	}
+	b.get("/").want(http.StatusOK, "/", "Anna Example")
+}
+
+// An application that asks for somebody else leads to the sign-in page of that person, also with a session.
+func TestSignInAsTheOneWhoIsAskedFor(t *testing.T) {
+	s := newSite(t)
+	s.owner()
+	s.person("anna")
+	s.person("ben")
+	b := s.browser().signIn("anna", goodPassword)
+	s.pass(time.Minute)
+	flow := s.flow(map[string]any{"returnTo": "/resume", "application": "Jira", "login": "ben@corp.example"})
+	b.get("/signin?flow="+flow+"&switch=1").want(http.StatusOK, "/signin?flow="+flow+"&switch=1", "Sign in", "to continue to Jira", "Use another account")
+	if f := b.field("login"); f["value"] != "ben@corp.example" || b.field("password") == nil {
+		t.Errorf("%v", f)
+	}
+	b.get("/signin?flow="+flow+"&other=1").want(http.StatusOK, "/signin?flow="+flow+"&other=1", "Next")
+	if f := b.field("login"); f["value"] != "" {
+		t.Errorf("%v", f)
+	}
+	b.get("/signin?flow="+flow).want(http.StatusOK, "/signin?flow="+flow, "Confirm it's you")
 }
 
 func TestOtherSitesCannotPost(t *testing.T) {
