@@ -66,11 +66,12 @@ func (m *matrix) print(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	for _, r := range m.rows {
-		line := fmt.Sprintf("%-*s", wide, r.title)
+		var line strings.Builder
+		fmt.Fprintf(&line, "%-*s", wide, r.title)
 		for _, c := range m.columns {
-			line += fmt.Sprintf("  %-*s", utf8.RuneCountInString(c.name), c.cell(r.key).mark)
+			fmt.Fprintf(&line, "  %-*s", utf8.RuneCountInString(c.name), c.cell(r.key).mark)
 		}
-		fmt.Fprintln(w, strings.TrimRight(line, " "))
+		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
 	for _, mark := range []string{fail, none} {
 		for _, c := range m.columns {
