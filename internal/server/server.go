@@ -71,7 +71,7 @@ func New(h *House) (*Server, error) {
 	console.New(console.Config{
 		DB: h.DB, Authn: h.Authn, Directory: h.Directory, Apps: h.Apps, Engine: h.Engine, Events: h.Events, Catalog: h.Catalog,
 		PublicURL: h.Config.PublicURL, Version: h.Version, Now: h.Now, Log: h.Log, ClientAddress: s.ClientAddress, Cookie: cookie,
-		MaxImport: h.Config.Limits.Import,
+		MaxImport: h.Config.Limits.Import, Inspector: s.sso, Mail: h.Mail, MailWhere: h.Config.Mail.Where(),
 		Policy: console.Policy{
 			Idle: h.Config.Session.Idle, Absolute: h.Config.Session.Absolute,
 			Account: h.Config.Limits.Account, Network: h.Config.Limits.Network,
@@ -79,7 +79,7 @@ func New(h *House) (*Server, error) {
 	}).Routes(mux)
 	mux.Handle("/api/", api.New(api.Config{
 		DB: h.DB, Directory: h.Directory, Apps: h.Apps, Authn: h.Authn, Engine: h.Engine, Log: h.Events, Catalog: h.Catalog, Version: h.Version,
-		Now: h.Now, Logger: h.Log, ClientAddress: s.ClientAddress,
+		Now: h.Now, Logger: h.Log, ClientAddress: s.ClientAddress, SignOn: s.sso, Mail: h.Mail,
 	}))
 	mux.Handle("/", web.Edge{Log: h.Log, Page: s.page}.NotFound())
 	s.handler = s.middleware(mux)

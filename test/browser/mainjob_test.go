@@ -461,6 +461,7 @@ func (s *story) renew() {
 	p.sees("Switch now")
 	p.shot("renew")
 	next := s.certificate("certificate-next.pem")
+	p.choose("The next certificate is pasted at "+label+", and I save it there in this minute", "")
 	p.follow("Switch now", "")
 	p.sees("Try it out")
 	p.shot("renewed")

@@ -453,7 +453,8 @@ func TestPages(t *testing.T) {
 		"/console/groups", "/console/groups/new", "/console/groups/{id}", "/console/applications", "/console/applications/{id}",
 		"/console/applications/{id}/import/{id}", "/console/applications/{id}/provisioning/people/{id}", "/console/applications/{id}/groups/{id}/unbind",
 		"/console/catalogue", "/console/catalogue/{connector}", "/console/policy", "/console/activity", "/console/activity/{id}",
-		"/console/settings", "/console/settings/administrators", "/console/settings/keys", "/console/settings/about",
+		"/console/settings", "/console/settings/administrators", "/console/settings/keys", "/console/settings/mail", "/console/settings/about",
+		"/console/applications/{id}/sign-on/exchanges", "/console/applications/{id}/sign-on/simulate", "/console/applications/{id}/sign-on/decode",
 		"/", "/profile", "/security",
 	} {
 		if !seen[must] {
