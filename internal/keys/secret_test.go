@@ -40,7 +40,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 		"%q":       fmt.Sprintf("%q", s),
 		"%x":       fmt.Sprintf("%x", s),
 		"%X":       fmt.Sprintf("% X", s),
-		"%d":       fmt.Sprintf("%d", s), //nolint:govet // on purpose
+		"%d":       fmt.Sprintf("%d", s),
 		"%10.3s":   fmt.Sprintf("%10.3s", s),
 		"pointer":  fmt.Sprintf("%v %+v", &s, &h),
 		"JSON":     marshal(json.Marshal(h)),
