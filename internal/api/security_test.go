@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -149,4 +150,56 @@ func TestNeighbour_TextInAddresses(t *testing.T) {
 			}
 		}
 	})
+}
+
+// API authorization (CVE-2025-4210): no operation of the document, but the document itself, answers who has no key or one
+// that doesn't count. That each operation asks for its role is TestEveryOperationAsksForItsRole; both follow the document,
+// so that an operation which is added is covered by itself.
+func TestNeighbour_APIAuthorization(t *testing.T) {
+	h := newHouse(t)
+	var doc struct {
+		Paths map[string]map[string]struct{ OperationID string }
+	}
+	if err := json.Unmarshal(h.send(t, "", "GET", "/api/openapi.json", nil).body, &doc); err != nil {
+		t.Fatal(err)
+	}
+	good := h.keys[access.Owner]
+	revoked, secret, err := h.authn.CreateAPIKey(t.Context(), access.SystemActor(""), "revoked", access.Owner, time.Time{})
+	h.must(err)
+	h.must(h.authn.RevokeAPIKey(t.Context(), access.SystemActor(""), revoked.ID))
+	_, short, err := h.authn.CreateAPIKey(t.Context(), access.SystemActor(""), "short", access.Owner, h.now().Add(time.Minute))
+	h.must(err)
+	h.later(2 * time.Minute)
+	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
+	ways := map[string][]string{
+		"nothing": nil, "an empty key": bearer(""), "no key": bearer("x"), "a shortened key": bearer(good[:len(good)-1]), "a longer key": bearer(good + "A"),
+		"a key in capitals": bearer(strings.ToUpper(good)), "a revoked key": bearer(secret.Reveal()), "a key that has ended": bearer(short.Reveal()),
+		"another scheme": {"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("owner:"+good))}, "no scheme": {"Authorization", good},
+		"a cookie": {"Cookie", "latchkey_session=" + good + "; __Host-latchkey_session=" + good}, "another header": {"X-Api-Key", good},
+		"a proxy's word": {"X-Forwarded-User", "owner", "X-Remote-User", "owner", "X-Original-Url", "/api/openapi.json"},
+		"another method": {"X-Http-Method-Override", "GET"},
+	}
+	users := func() int { return len(h.want(t, 200, "GET", "/api/v1/users", nil).items(t)) }
+	h.user(t, "ada@example.com")
+	before, operations := users(), 0
+	for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {
+		for method, op := range doc.Paths[path] {
+			operations++
+			target := strings.NewReplacer("{", "", "}", "").Replace(path)
+			for name, headers := range ways {
+				if r := h.send(t, "", strings.ToUpper(method), target, object{}, headers...); r.status != 401 {
+					t.Errorf("%s with %s: %d %s", op.OperationID, name, r.status, r.body)
+				}
+			}
+			if r := h.send(t, "", strings.ToUpper(method), target+"?key="+url.QueryEscape(good)+"&access_token="+url.QueryEscape(good), object{}); r.status != 401 {
+				t.Errorf("%s with a key in the address: %d", op.OperationID, r.status)
+			}
+		}
+	}
+	if operations < 50 {
+		t.Fatalf("only %d operations: the document wasn't understood", operations)
+	}
+	if after := users(); after != before {
+		t.Errorf("%d users, then %d", before, after)
+	}
 }
