@@ -102,11 +102,6 @@ type viewToken struct {
 	Chain string `json:"chain"`
 }
 
-// done reports whether nobody is left to ask or to wait for.
-func (c *chain) done() bool {
-	return !slices.ContainsFunc(c.Steps, func(s step) bool { return s.Result == waiting || s.Result == asked })
-}
-
 // complete reports whether everybody was signed out.
 func (c *chain) complete() bool {
 	return !slices.ContainsFunc(c.Steps, func(s step) bool { return s.Result != out })

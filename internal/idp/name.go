@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,10 +122,8 @@ func (n *names) isAsked(asked, mapped saml.NameID) bool {
 	if asked.Value == n.pairwise {
 		return true
 	}
-	for _, sent := range n.sent {
-		if asked.Value == sent {
-			return true
-		}
+	if slices.Contains(n.sent, asked.Value) {
+		return true
 	}
 	if asked.Format == saml.NameIDPersistent && mapped.Format != saml.NameIDPersistent || asked.Format == saml.NameIDTransient {
 		return false

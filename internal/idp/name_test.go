@@ -87,7 +87,7 @@ func TestNameIDFormats(t *testing.T) {
 			}
 			return got.NameID
 		}
-		if transient() == transient() {
+		if one, two := transient(), transient(); one == two {
 			t.Error("the same transient name twice")
 		}
 

@@ -452,6 +452,3 @@ func TestStrangersCannotFillTheEvents(t *testing.T) {
 		t.Errorf("a person's own refusal is always recorded: %+v", e)
 	}
 }
-
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
