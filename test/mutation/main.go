@@ -96,10 +96,16 @@ func run(ctx context.Context, only string, list bool, parallel int) error {
 	begin := time.Now()
 	fmt.Printf("%-52s %-34s %s\n", "REMOVED CHECK", "FILE", "NOTICED BY")
 	results := each(parallel, chosen, func(c check) outcome {
+		if ctx.Err() != nil {
+			return outcome{check: c, err: ctx.Err()}
+		}
 		o := r.remove(ctx, c)
 		fmt.Printf("%-52s %-34s %s\n", c.name, strings.TrimPrefix(c.file, "internal/"), o.verdict())
 		return o
 	})
+	if ctx.Err() != nil {
+		return errors.New("it was interrupted")
+	}
 	return sum(results, time.Since(begin))
 }
 

@@ -2,6 +2,8 @@ package xmldsig_test
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -40,5 +42,28 @@ func TestClass06_NoKey(t *testing.T) {
 		if raw, err := xmldsig.VerifyBytes([]byte(doc), keys, limits); err == nil || raw != nil {
 			t.Errorf("%s: that of a large document verifies", name)
 		}
+	}
+}
+
+// TestClass10_WeakKeys: a key that is too short verifies nothing, even if somebody registered it.
+func TestClass10_WeakKeys(t *testing.T) {
+	octets := []byte("SAMLRequest=x&SigAlg=y")
+	sum := sha256.Sum256(octets)
+	curve, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, s, err := ecdsa.Sign(rand.Reader, curve, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := make([]byte, 56)
+	r.FillBytes(signature[:28])
+	s.FillBytes(signature[28:])
+	if xmldsig.CheckKey(&curve.PublicKey) == nil {
+		t.Error("a curve of 224 bits is taken")
+	}
+	if err := xmldsig.VerifyDetached(xmldsig.ECDSASHA256, octets, signature, []crypto.PublicKey{&curve.PublicKey}); err == nil {
+		t.Error("a signature on a curve of 224 bits verifies")
 	}
 }
