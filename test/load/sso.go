@@ -418,7 +418,7 @@ func (s *signOn) exchanges(ctx context.Context, o options, by string, r *report)
 			continue
 		}
 		perCore, least := float64(time.Second)/float64(best.cpu), float64(time.Second)/float64(bare+beyondMost)
-		r.row("  responses/s and core, by CPU", fmt.Sprintf("%.0f", float64(time.Second)/float64(bare)), fmt.Sprintf("%.0f", perCore),
+		r.row("  responses/s and core by CPU, "+by, fmt.Sprintf("%.0f", float64(time.Second)/float64(bare)), fmt.Sprintf("%.0f", perCore),
 			fmt.Sprintf("%.2f", perCore*bare.Seconds()), fmt.Sprintf("≥ %.0f here", least), perCore >= least)
 		for _, rate := range []int{100, int(most.rate() / 2)} {
 			each, err := openLoop(ctx, sp, people, rate, o.seconds)
@@ -427,11 +427,11 @@ func (s *signOn) exchanges(ctx context.Context, o options, by string, r *report)
 			}
 			p50, p99 := quantile(each, .5), quantile(each, .99)
 			if rate == 100 {
-				r.row("  at 100/s, p50", "", ms(p50), "", "≤ 2.5 ms", p50 <= 2500*time.Microsecond)
-				r.row("  at 100/s, p99", "", ms(p99), "", "≤ 6 ms", p99 <= 6*time.Millisecond)
+				r.row("  at 100/s, "+by+", p50", "", ms(p50), "", "≤ 2.5 ms", p50 <= 2500*time.Microsecond)
+				r.row("  at 100/s, "+by+", p99", "", ms(p99), "", "≤ 6 ms", p99 <= 6*time.Millisecond)
 			} else {
-				r.fact(fmt.Sprintf("  at %d/s (half of the most), p50", rate), ms(p50))
-				r.row(fmt.Sprintf("  at %d/s (half of the most), p99", rate), "", ms(p99), "", "≤ 10 ms", p99 <= 10*time.Millisecond)
+				r.fact(fmt.Sprintf("  at %d/s (half of the most), %s, p50", rate, by), ms(p50))
+				r.row(fmt.Sprintf("  at %d/s (half of the most), %s, p99", rate, by), "", ms(p99), "", "≤ 10 ms", p99 <= 10*time.Millisecond)
 			}
 		}
 	}
@@ -455,7 +455,7 @@ func (s *signOn) growth(ctx context.Context, o options, by string, sizes []int, 
 		var got looped
 		bare, err := beside(ctx, by, func() (err error) {
 			if _, err = closedLoop(ctx, p, &s.one, people, 2, time.Second); err == nil {
-				got, err = closedLoop(ctx, p, &s.one, people, 4, max(o.seconds, 3*time.Second))
+				got, err = closedLoop(ctx, p, &s.one, people, 16, max(o.seconds, 4*time.Second))
 			}
 			return err
 		})
