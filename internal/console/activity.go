@@ -401,12 +401,15 @@ func (c *Console) eventView(r *request, e audit.Event) (eventView, error) {
 		v.Changes = append(v.Changes, web.Change{Name: x.Attribute, Old: shownValue(x.Old), New: shownValue(x.New)})
 	}
 	v.Facts, v.Blocks = detailParts(e.Detail)
-	v.Fix = provisioningFix(e)
+	v.Fix = fixOf(e)
 	return v, nil
 }
 
-// provisioningFix leads from something that couldn't be sent to where it can be tried again.
-func provisioningFix(e audit.Event) web.Button {
+// fixOf leads from something that went wrong to where one sees why, and can try it again.
+func fixOf(e audit.Event) web.Button {
+	if e.Outcome != audit.Success && e.ApplicationID != "" && (e.Type == audit.SSOAuth || e.Type == audit.SLO) {
+		return web.Button{Label: "The last exchanges", Icon: "scan-line", Href: appPath(app.ID(e.ApplicationID), "sign-on", "exchanges")}
+	}
 	if e.Outcome == audit.Success || e.ApplicationID == "" || e.Object.ID == "" || !strings.HasSuffix(string(e.Type), "provision") {
 		return web.Button{}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/authn"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/problem"
@@ -66,6 +67,13 @@ func TestExchanges(t *testing.T) {
 	if strings.Contains(file.text(), "bob@example.com") {
 		t.Error("the bundle names the person")
 	}
+	// From what went wrong in the activity one gets there.
+	events, err := audit.NewLog(s.db).Search(s.ctx(), system, audit.Query{Types: []audit.Type{audit.SSOAuth}, Outcome: audit.Denied})
+	s.must(err)
+	if len(events.Items) != 1 {
+		t.Fatalf("%d events", len(events.Items))
+	}
+	s.get("reader", "/console/activity/"+events.Items[0].ID).page().has("The last exchanges", `href="`+at()+`"`)
 	// Only of its own application; who has no role sees nothing.
 	id := s.intranet()
 	s.get("admin", s.appPath(id, "sign-on", "exchanges", list.Items[1].ID)).status(http.StatusNotFound)

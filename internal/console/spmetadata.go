@@ -133,6 +133,15 @@ func (c *Console) loadMetadataFile(r *request) (metadataFile, error) {
 	return u, err
 }
 
+// withXML reads the file's content.
+func (c *Console) withXML(r *request, u metadataFile) (metadataFile, error) {
+	err := c.DB.View(r.Context(), func(tx *store.Tx) (err error) {
+		u.XML, err = readMetadataFile(tx, u.ID)
+		return err
+	})
+	return u, err
+}
+
 func (c *Console) showMetadataFile(w http.ResponseWriter, r *request) error {
 	u, err := c.loadMetadataFile(r)
 	if err != nil {
@@ -146,6 +155,9 @@ func (c *Console) showMetadataFile(w http.ResponseWriter, r *request) error {
 	}
 	if entity == "" && len(u.EntityIDs) > 1 && (q.Has("choose") || !slices.Contains(u.EntityIDs, f.App.SAML.SPEntityID)) {
 		return c.chooseEntity(w, r, f, u)
+	}
+	if u, err = c.withXML(r, u); err != nil {
+		return err
 	}
 	return c.renderMetadataFile(w, r, http.StatusOK, f, u, entity, nil)
 }
@@ -215,6 +227,9 @@ func (c *Console) takeMetadataFile(w http.ResponseWriter, r *request) error {
 	}
 	f, err := c.application(w, r, tabSignOn)
 	if err != nil {
+		return err
+	}
+	if u, err = c.withXML(r, u); err != nil {
 		return err
 	}
 	entity := r.PostForm.Get("entity")

@@ -55,12 +55,12 @@ func insertMetadataFile(tx *store.Tx, now time.Time, u metadataFile) error {
 	return err
 }
 
+// getMetadataFile returns a file without its XML, which can be large.
 func getMetadataFile(tx *store.Tx, id string) (metadataFile, error) {
 	u := metadataFile{ID: id}
 	var options string
-	var packed []byte
-	_, err := store.One(tx, func(r store.Row) (struct{}, error) { return struct{}{}, r.Scan(&u.By, &options, &packed) },
-		`SELECT user_id, options, content FROM uploads WHERE id = $1 AND name = $2`, id, metadataKind)
+	_, err := store.One(tx, func(r store.Row) (struct{}, error) { return struct{}{}, r.Scan(&u.By, &options) },
+		`SELECT user_id, options FROM uploads WHERE id = $1 AND name = $2`, id, metadataKind)
 	if errors.Is(err, store.ErrNotFound) {
 		return u, errNoMetadataFile()
 	}
@@ -71,16 +71,29 @@ func getMetadataFile(tx *store.Tx, id string) (metadataFile, error) {
 	if err := json.Unmarshal([]byte(options), &o); err != nil {
 		return u, fmt.Errorf("console: metadata file %s: %w", id, err)
 	}
-	if o.Kind != metadataKind {
+	if o.Kind != metadataKind { // a file of people that is called so
 		return u, errNoMetadataFile()
 	}
 	u.Application, u.EntityIDs = o.Application, o.EntityIDs
+	return u, nil
+}
+
+// readMetadataFile returns the XML of a file.
+func readMetadataFile(tx *store.Tx, id string) ([]byte, error) {
+	packed, err := store.One(tx, store.Scalar[[]byte], `SELECT content FROM uploads WHERE id = $1`, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, errNoMetadataFile()
+	}
+	if err != nil {
+		return nil, err
+	}
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
-		return u, fmt.Errorf("console: metadata file %s: %w", id, err)
+		return nil, fmt.Errorf("console: metadata file %s: %w", id, err)
 	}
-	if u.XML, err = io.ReadAll(io.LimitReader(z, app.MaxSPMetadata+1)); err != nil {
-		return u, fmt.Errorf("console: metadata file %s: %w", id, err)
+	xml, err := io.ReadAll(io.LimitReader(z, app.MaxSPMetadata+1))
+	if err != nil {
+		return nil, fmt.Errorf("console: metadata file %s: %w", id, err)
 	}
-	return u, nil
+	return xml, nil
 }
