@@ -129,6 +129,14 @@ func TestNeighbour_FlowBinding(t *testing.T) {
 			t.Errorf("NameID %q", got.NameID)
 		}
 	})
+	t.Run("the service provider is another one in the same application", func(t *testing.T) {
+		_, flow := begin(wiki)
+		wiki.settings(func(s *app.SAMLSettings) { s.SPEntityID = "https://other.example/sp" })
+		if w := home.browser().signIn(ann).get(resume(flow)); strings.Contains(w.Body.String(), "SAMLResponse") {
+			t.Errorf("who asked isn't registered any more, and is answered: %d", w.Code)
+		}
+		wiki.settings(func(s *app.SAMLSettings) { s.SPEntityID = "https://wiki.example/sp" })
+	})
 	t.Run("the application is another one under the same address", func(t *testing.T) {
 		_, flow := begin(wiki)
 		slug := wiki.jira.Slug
