@@ -188,6 +188,9 @@ func one(ctx context.Context, o options, p *product, e entry, rows []aCase, l *l
 			if l, ok := lacks[r.key]; ok && got.mark == fail && strings.Contains(got.reason, l.symptom) {
 				got = outcome{none, l.reason}
 			}
+			if got.mark == pass {
+				got.reason = e.remarks[r.key]
+			}
 			c.cells[r.key] = got
 			b.collect(r.key)
 			if o.keep {

@@ -27,9 +27,9 @@ It needs Debian, and root where service providers have to be installed first. Ap
 their own with configuration, sockets and logs in a temporary folder.
 
 Each case looks at what went over the wire, too: that the request was signed, by which binding it came, which element of
-the response carries a signature, that an assertion was really encrypted. The cases below "Control" change a response on
-its way and sign it anew by a key that Latchkey was given for this; the control shows that a response treated so is
-accepted when nothing else is changed.
+the response carries a signature, that an assertion was really encrypted. To be refused, responses are changed on their
+way, and where the signature has to be right, signed anew by a key that Latchkey was given for this; the case "Control"
+shows that a response treated so is accepted when nothing else is changed.
 
 ## Matrix
 
@@ -80,5 +80,5 @@ func writePage(path string, m *matrix, all []entry) error {
 
 // escaped keeps text from being taken for marks of the page.
 func escaped(s string) string {
-	return strings.NewReplacer("|", `\|`, "<", `\<`, "*", `\*`, "`", "'").Replace(s)
+	return strings.NewReplacer("&", "&amp;", "|", `\|`, "<", `\<`, "*", `\*`, "`", "'").Replace(s)
 }

@@ -15,7 +15,11 @@ type entry struct {
 	make     func() provider
 	// advice is for those who join it to Latchkey.
 	advice []string
+	// remarks go with cases that pass, by their keys.
+	remarks map[string]string
 }
+
+const noReader = "it writes metadata, but reads none: the values of Latchkey's are handed to it"
 
 // providers are all, in the order of the matrix.
 func providers() []entry {
@@ -41,7 +45,7 @@ func providers() []entry {
 			},
 		},
 		{
-			slug: "node-saml", node: true, make: nodeSAML,
+			slug: "node-saml", node: true, make: nodeSAML, remarks: map[string]string{"metadata": noReader},
 			advice: []string{
 				"With `authnRequestBinding: \"HTTP-POST\"` set `skipRequestCompression: true`: it compresses requests by POST otherwise, which saml-bindings §3.5.4 doesn't know, and Latchkey refuses them.",
 				"It reads no metadata: give it the sign-on URL as `entryPoint` and all certificates of the metadata as the list `idpCert`, so that a change of certificate goes smoothly.",
@@ -51,7 +55,7 @@ func providers() []entry {
 			},
 		},
 		{
-			slug: "gosaml2", make: goSAML2,
+			slug: "gosaml2", make: goSAML2, remarks: map[string]string{"metadata": noReader},
 			advice: []string{
 				"For signed requests by POST set `SignAuthnRequestsCanonicalizer` to exclusive canonicalization: the default, C14N 1.1, is one that saml-core §5.4.3 advises against, and Latchkey refuses it.",
 				"For encrypted assertions set the field `SPKeyStore`, although it is marked as deprecated: what `SetSPKeyStore` is given isn't used to decrypt.",
