@@ -122,11 +122,17 @@ func (s *Server) sameOrigin(next http.Handler) http.Handler {
 	return p.Handler(next)
 }
 
-// limitBody bounds what a client can make us read. Bulk imports have their own limit.
+// takesFiles reports whether a path takes a bulk import or the metadata of a federation, which have a limit of their own.
+func takesFiles(path string) bool {
+	return strings.HasSuffix(path, "/import") || strings.HasPrefix(path, "/api/") && strings.Contains(path, "/saml/metadata") &&
+		!strings.Contains(path, "/metadata-source")
+}
+
+// limitBody bounds what a client can make us read.
 func (s *Server) limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limit := s.Config.Limits.Body
-		if strings.HasSuffix(r.URL.Path, "/import") {
+		if takesFiles(r.URL.Path) {
 			limit = s.Config.Limits.Import
 		}
 		if limit > 0 && r.Body != nil {
