@@ -476,3 +476,18 @@ func TestDecisionIsPlain(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A certificate can't help where an application signs in a way that is never taken, so nobody is sent to compare it.
+func TestRefusedAlgorithmIsNamed(t *testing.T) {
+	signed := atlassian().Sign(atlassian().Request(ssoURL, noon).XML())
+	for alg, want := range map[string]string{
+		xmldsig.RSASHA1:   "(rsa-sha1)",
+		xmldsig.RSASHA384: "certificate", // taken, but not what was signed with
+	} {
+		_, err := checkPost(strings.Replace(signed, xmldsig.RSASHA256, alg, 1))
+		var e *saml.Error
+		if !errors.As(err, &e) || e.Reason != saml.SignatureInvalid || !strings.Contains(e.Text, want) {
+			t.Errorf("%s: %v", alg, err)
+		}
+	}
+}

@@ -252,13 +252,13 @@ func ruleSignature(source, text string, required func(*judgement) bool) rule {
 				}
 			case j.in.hasSig:
 				if err := xmldsig.VerifyDetached(j.in.sigAlg, j.in.octets, j.in.signature, j.sp.Keys, opts...); err != nil {
-					return j.badSignature(err)
+					return j.badSignature(err, opts...)
 				}
 				j.signed = true
 			default:
 				v, err := xmldsig.Verify(j.in.root, j.sp.Keys, messageLimits, opts...)
 				if err != nil {
-					return j.badSignature(err)
+					return j.badSignature(err, opts...)
 				}
 				j.root, j.signed = v.Root(), true
 			}
@@ -286,11 +286,15 @@ func ruleSignature(source, text string, required func(*judgement) bool) rule {
 	}
 }
 
-func (j *judgement) badSignature(err error) *Error {
-	return &Error{
-		Reason: SignatureInvalid, Err: err,
-		Text: "The signature of the " + j.words.message + " is not valid. Ask your administrator to compare the application's certificate.",
+// badSignature says what to do about it. A wrong certificate is the usual cause, but an application may also sign in a way
+// that is never taken: then no certificate helps.
+func (j *judgement) badSignature(err error, opts ...xmldsig.Option) *Error {
+	text := "The signature of the " + j.words.message + " is not valid. Ask your administrator to compare the application's certificate."
+	if alg := j.algorithm(); alg != "" && !xmldsig.Accepts(alg, opts...) {
+		text = "The " + j.words.message + " is signed with an algorithm that is not accepted (" + shortAlgorithm(alg) +
+			"). Ask your administrator to have the application sign with RSA-SHA256."
 	}
+	return &Error{Reason: SignatureInvalid, Err: err, Text: text}
 }
 
 // algorithm is the one that a message names for its signature.

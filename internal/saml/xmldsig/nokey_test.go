@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
@@ -65,5 +66,18 @@ func TestClass10_WeakKeys(t *testing.T) {
 	}
 	if err := xmldsig.VerifyDetached(xmldsig.ECDSASHA256, octets, signature, []crypto.PublicKey{&curve.PublicKey}); err == nil {
 		t.Error("a signature on a curve of 224 bits verifies")
+	}
+}
+
+// TestClass05_OneSpelling: the values of a signature have one spelling; bits of base64 that say nothing must be zero.
+func TestClass05_OneSpelling(t *testing.T) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	doc := wellMade().sign(t, samltest.IdP().Key)
+	end := strings.Index(doc, "</ds:SignatureValue>")
+	last := strings.LastIndexFunc(doc[:end], func(r rune) bool { return r != '=' })
+	for i := range alphabet {
+		if changed := doc[:last] + alphabet[i:i+1] + doc[last+1:]; changed != doc {
+			mustRefuse(t, changed)
+		}
 	}
 }

@@ -441,6 +441,12 @@ func base64Text(e *Element) ([]byte, error) {
 	return b, nil
 }
 
+// Accepts reports whether signatures of this algorithm are verified at all.
+func Accepts(algorithm string, opts ...Option) bool {
+	_, ok := optionsOf(opts).method(algorithm)
+	return ok
+}
+
 // VerifyDetached checks a signature over bytes, as the HTTP-Redirect binding uses it, by one of the keys. The algorithm
 // is one of the constants of this package.
 func VerifyDetached(algorithm string, octets, signature []byte, keys []crypto.PublicKey, opts ...Option) error {
