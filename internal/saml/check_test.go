@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/samltest"
+	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 )
 
 func atlassian() *samltest.SP { return samltest.NewSP(spEntityID, spACS) }
