@@ -250,7 +250,9 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	if err := s.DB.Ping(ctx); err != nil {
-		s.Log.Error("not ready", "error", err)
+		if r.Context().Err() == nil { // else who asked has gone, which says nothing about the database
+			s.Log.Error("not ready", "error", err)
+		}
 		http.Error(w, "the database doesn't answer", http.StatusServiceUnavailable)
 		return
 	}

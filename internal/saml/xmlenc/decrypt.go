@@ -25,7 +25,8 @@ func Decrypt(data *xmldsig.Element, key *rsa.PrivateKey, lim xmldsig.Limits) ([]
 	// A key that can't be unwrapped is replaced by one that fits nothing, so that both failures take the same way.
 	session := make([]byte, m.keySize)
 	rand.Read(session)
-	if k, err := key.Decrypt(nil, m.wrapped, &rsa.OAEPOptions{Hash: m.oaep}); err == nil && len(k) == len(session) {
+	k, err := key.Decrypt(nil, m.wrapped, &rsa.OAEPOptions{Hash: m.oaep})
+	if err == nil && len(k) == len(session) && len(m.wrapped) == key.Size() { // RFC 8017 §7.1.2, step 1
 		session = k
 	}
 	gcm, err := newGCM(session)
