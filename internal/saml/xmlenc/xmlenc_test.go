@@ -329,21 +329,32 @@ func TestClass08_EncryptedParts(t *testing.T) {
 	data := good[strings.LastIndex(good, "<xenc:CipherData>"):strings.LastIndex(good, "</xenc:EncryptedData>")]
 	info := good[strings.Index(good, "<ds:KeyInfo xmlns"):strings.LastIndex(good, "<xenc:CipherData>")]
 	for name, xml := range map[string]string{
-		"tag":                     flip(good, 1, -1),
-		"first byte of the tag":   flip(good, 1, -16),
-		"ciphertext":              flip(good, 1, 12),
-		"IV":                      flip(good, 1, 0),
-		"key":                     flip(good, 0, 9),
-		"one byte less":           edit(good, 1, func(b []byte) []byte { return b[:len(b)-1] }),
-		"one byte more":           edit(good, 1, func(b []byte) []byte { return append(b, 0) }),
-		"tag cut off":             edit(good, 1, func(b []byte) []byte { return b[:len(b)-16] }),
-		"IV and tag only":         edit(good, 1, func(b []byte) []byte { return append(b[:12:12], b[len(b)-16:]...) }),
-		"IV only":                 edit(good, 1, func(b []byte) []byte { return b[:12] }),
-		"less than an IV":         edit(good, 1, func(b []byte) []byte { return b[:5] }),
-		"no content":              edit(good, 1, func([]byte) []byte { return nil }),
-		"no key":                  edit(good, 0, func([]byte) []byte { return nil }),
-		"short key value":         edit(good, 0, func(b []byte) []byte { return b[1:] }),
-		"long key value":          edit(good, 0, func(b []byte) []byte { return append(b, b...) }),
+		"tag":                   flip(good, 1, -1),
+		"first byte of the tag": flip(good, 1, -16),
+		"ciphertext":            flip(good, 1, 12),
+		"IV":                    flip(good, 1, 0),
+		"key":                   flip(good, 0, 9),
+		"one byte less":         edit(good, 1, func(b []byte) []byte { return b[:len(b)-1] }),
+		"one byte more":         edit(good, 1, func(b []byte) []byte { return append(b, 0) }),
+		"tag cut off":           edit(good, 1, func(b []byte) []byte { return b[:len(b)-16] }),
+		"IV and tag only":       edit(good, 1, func(b []byte) []byte { return append(b[:12:12], b[len(b)-16:]...) }),
+		"IV only":               edit(good, 1, func(b []byte) []byte { return b[:12] }),
+		"less than an IV":       edit(good, 1, func(b []byte) []byte { return b[:5] }),
+		"no content":            edit(good, 1, func([]byte) []byte { return nil }),
+		"no key":                edit(good, 0, func([]byte) []byte { return nil }),
+		"short key value":       edit(good, 0, func(b []byte) []byte { return b[1:] }),
+		"long key value":        edit(good, 0, func(b []byte) []byte { return append(b, b...) }),
+		"key value without its leading zero": edit(good, 0, func(b []byte) []byte {
+			session, err := k.Decrypt(nil, b, &rsa.OAEPOptions{Hash: crypto.SHA1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for { // one in 256 begins so
+				if b, err = rsa.EncryptOAEP(crypto.SHA1.New(), rand.Reader, &k.PublicKey, session, nil); err != nil || b[0] == 0 {
+					return b[1:]
+				}
+			}
+		}),
 		"absurdly long key value": edit(good, 0, func([]byte) []byte { return make([]byte, 10000) }),
 		"key of 16 bytes for 32":  edit(good, 0, oaep(make([]byte, 16))),
 		"key of 31 bytes":         edit(good, 0, oaep(make([]byte, 31))),
