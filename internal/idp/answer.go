@@ -278,7 +278,7 @@ func (p *IDP) send(w http.ResponseWriter, r *http.Request, label, acs string, xm
 	}
 	web.AllowFormTarget(w, acs)
 	w.Header().Set("Cache-Control", "no-store")
-	return web.Render(w, r, http.StatusOK, web.PostPage(form))
+	return web.RenderPlain(w, r, http.StatusOK, web.PostPage(form))
 }
 
 // insertSession remembers what a service provider was told, for single logout. It fails if the session is gone.

@@ -36,6 +36,16 @@ func compresses(r *http.Request, size int) bool {
 // nothing has been sent and the error is returned for the error page. Unless the handler has
 // set Cache-Control, the answer must not be stored, since most pages show data of a person.
 func Render(w http.ResponseWriter, r *http.Request, status int, c templ.Component) error {
+	return render(w, r, status, c, true)
+}
+
+// RenderPlain is Render without compression: for a page of which most is random, so that compressing takes time and
+// saves little, and which holds both a secret and what a stranger may choose.
+func RenderPlain(w http.ResponseWriter, r *http.Request, status int, c templ.Component) error {
+	return render(w, r, status, c, false)
+}
+
+func render(w http.ResponseWriter, r *http.Request, status int, c templ.Component, compress bool) error {
 	buf := buffers.Get().(*bytes.Buffer)
 	buf.Reset()
 	defer func() {
@@ -51,8 +61,10 @@ func Render(w http.ResponseWriter, r *http.Request, status int, c templ.Componen
 		h.Set("Cache-Control", "no-store")
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Add("Vary", "Accept-Encoding")
-	if compresses(r, buf.Len()) {
+	if compress {
+		h.Add("Vary", "Accept-Encoding")
+	}
+	if compress && compresses(r, buf.Len()) {
 		h.Set("Content-Encoding", "gzip")
 		w.WriteHeader(status)
 		z := compressors.Get().(*gzip.Writer)

@@ -82,3 +82,15 @@ func TestFieldThatDoesNotMatterNowIsLeftOutFromTheFirstMoment(t *testing.T) {
 		}
 	}
 }
+
+func TestRenderPlainIsNeverCompressed(t *testing.T) {
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	r.Header.Set("Accept-Encoding", "gzip")
+	w := httptest.NewRecorder()
+	if err := web.RenderPlain(w, r, http.StatusOK, web.Text(strings.Repeat("many rows ", 4000))); err != nil {
+		t.Fatal(err)
+	}
+	if res := w.Result(); res.Header.Get("Content-Encoding") != "" || res.ContentLength != int64(w.Body.Len()) {
+		t.Errorf("%v", res.Header)
+	}
+}
