@@ -256,6 +256,7 @@ func (s *story) handOver() {
 	p := s.admin
 	p.follow("Users", "")
 	p.fill("Search", "Hiro")
+	p.sees("1 person") // the list is redrawn, and the row has moved
 	p.follow("Hiro Tanaka", "")
 	p.follow("Hand out an activation link", "")
 	p.follow("Make the link", "")
@@ -403,6 +404,7 @@ func (s *story) changeTitle() {
 	p := s.admin
 	p.follow("Users", "")
 	p.fill("Search", "Kavya")
+	p.sees("1 person") // the list is redrawn, and the row has moved
 	p.follow("Kavya Nair", "")
 	p.fill("Job title", "Staff Engineer")
 	p.follow("Save", "Profile")
