@@ -154,3 +154,13 @@ func TestInflateAgain(t *testing.T) {
 		})
 	}
 }
+
+// What can't be decoded is no message: a lenient reader would take "%zz" for something that another doesn't see.
+func TestMalformedPercentEncoding(t *testing.T) {
+	for _, state := range []string{"%zz", "%4", "%", "%4g", "%g4"} {
+		query := samltest.RedirectQuery(atlassian().Request(ssoURL, noon).XML(), "") + "&RelayState=" + state
+		if _, err := saml.ReadRedirect(query); err == nil {
+			t.Errorf("RelayState %q was read", state)
+		}
+	}
+}

@@ -535,3 +535,17 @@ func ExampleRecipient_AppendEncryptedData() {
 	fmt.Printf("%s\n", plain)
 	// Output: <name>Ada</name>
 }
+
+// A nonce of AES-GCM is never used twice, whatever becomes of the key one day (NIST SP 800-38D §8).
+func TestClass08_FreshNonce(t *testing.T) {
+	r := must(xmlenc.NewRecipient(samltest.IdP().Cert, ""))
+	seen := map[string]bool{}
+	for range 3 {
+		_, content := values(encrypt(t, r, "the same"))
+		if nonce := string(content[:12]); seen[nonce] || nonce == string(make([]byte, 12)) {
+			t.Errorf("nonce %x", nonce)
+		} else {
+			seen[nonce] = true
+		}
+	}
+}
