@@ -660,10 +660,15 @@ func TestClass12_DisabledApplicationsLogNobodyOut(t *testing.T) {
 	two(t, func(t *testing.T, a, b *house) {
 		wiki, shop := a.party("Wiki", saml.BindingHTTPRedirect), a.party("Shop", saml.BindingHTTPRedirect)
 		ann := a.person("ann", a.everyone)
-		for name, off := range map[string]func(p *party){
-			"off":  func(p *party) { _, err := a.apps.DeactivateSAML(t.Context(), admin, p.jira.ID); a.ok(err) },
-			"gone": func(p *party) { a.ok(a.apps.Delete(t.Context(), admin, p.jira.ID, p.jira.Label)) },
+		// In this order: nothing comes back from being gone.
+		for _, way := range []struct {
+			name string
+			off  func(p *party)
+		}{
+			{"off", func(p *party) { _, err := a.apps.DeactivateSAML(t.Context(), admin, p.jira.ID); a.ok(err) }},
+			{"gone", func(p *party) { a.ok(a.apps.Delete(t.Context(), admin, p.jira.ID, p.jira.Label)) }},
 		} {
+			name, off := way.name, way.off
 			at := &browser{h: b, web: b.web}
 			at.signIn(ann)
 			of := wiki.signOn(at)
