@@ -219,9 +219,9 @@ func (n samlExchangesCmd) Run(ctx context.Context, c *server.Config, t terminal)
 			return n.show(ctx, d, a)
 		}
 		tb := newTable("WHEN", "KIND", "OUTCOME", "PERSON", "REASON", "FAILED CHECKS", "ID").figures(5)
-		list := []idp.Exchange{}
+		list, in := []idp.Exchange{}, d.signOn()
 		total, more, err := pages(n.most(n.outputFlag), func(cursor string, limit int) (store.Page[idp.Exchange], error) {
-			return d.signOn().Exchanges(ctx, d.by, a.ID, cursor, limit)
+			return in.Exchanges(ctx, d.by, a.ID, cursor, limit)
 		}, func(x idp.Exchange) {
 			list = append(list, x)
 			outcome := cell{string(x.Outcome), good}

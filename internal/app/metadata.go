@@ -321,21 +321,27 @@ func (a *Applications) SPEntityIDs(by access.Actor, xml []byte) ([]string, error
 
 // PreviewMetadata returns what ImportSPMetadata would change. Needs ManageApplications.
 func (a *Applications) PreviewMetadata(ctx context.Context, by access.Actor, id ID, xml []byte, entityID string) (MetadataProposal, error) {
-	if err := access.Allow(by, access.ManageApplications); err != nil {
-		return MetadataProposal{}, err
-	}
-	app, err := a.Get(ctx, by, id)
+	app, err := a.withSAML(ctx, by, id)
 	if err != nil {
 		return MetadataProposal{}, err
-	}
-	if !app.SAML.Offered {
-		return MetadataProposal{}, errNoSAML(app)
 	}
 	o, err := a.readOffer(xml, entityID, app)
 	if err != nil {
 		return MetadataProposal{}, err
 	}
 	return o.proposal(app.SAML.SAMLSettings, nil, a.now().UTC()), nil
+}
+
+// withSAML returns an application whose sign-on an administrator is about to change.
+func (a *Applications) withSAML(ctx context.Context, by access.Actor, id ID) (Application, error) {
+	if err := access.Allow(by, access.ManageApplications); err != nil {
+		return Application{}, err
+	}
+	app, err := a.Get(ctx, by, id)
+	if err == nil && !app.SAML.Offered {
+		err = errNoSAML(app)
+	}
+	return app, err
 }
 
 func errNoSAML(app Application) error {
@@ -347,15 +353,9 @@ func errNoSAML(app Application) error {
 // means the application's own, or the only one), and tells what changed. What is wrong with the file is said in words for
 // the administrator; several entities without a choice are Invalid with the field "entityId". Needs ManageApplications.
 func (a *Applications) ImportSPMetadata(ctx context.Context, by access.Actor, id ID, xml []byte, entityID string) (MetadataImport, error) {
-	if err := access.Allow(by, access.ManageApplications); err != nil {
-		return MetadataImport{}, err
-	}
-	app, err := a.Get(ctx, by, id)
+	app, err := a.withSAML(ctx, by, id)
 	if err != nil {
 		return MetadataImport{}, err
-	}
-	if !app.SAML.Offered {
-		return MetadataImport{}, errNoSAML(app)
 	}
 	o, err := a.readOffer(xml, entityID, app)
 	if err != nil {

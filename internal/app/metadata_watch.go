@@ -75,15 +75,9 @@ type Answer struct {
 // fetched at once: an application without values of the service provider takes them, for any other they are a proposal.
 // An address where there is nothing to watch is refused. Needs ManageApplications.
 func (a *Applications) WatchMetadata(ctx context.Context, by access.Actor, id ID, w MetadataWatch) (MetadataSource, error) {
-	if err := access.Allow(by, access.ManageApplications); err != nil {
-		return MetadataSource{}, err
-	}
-	app, err := a.Get(ctx, by, id)
+	app, err := a.withSAML(ctx, by, id)
 	if err != nil {
 		return MetadataSource{}, err
-	}
-	if !app.SAML.Offered {
-		return MetadataSource{}, errNoSAML(app)
 	}
 	if err := w.check(); err != nil {
 		return MetadataSource{}, err
@@ -567,9 +561,8 @@ func matches(p MetadataProposal, waits bool, hash string) error {
 	return nil
 }
 
-// DismissMetadata turns the proposal with that hash down: it isn't made again unless the document changes again. Needs
-// ManageApplications.
-func (a *Applications) DismissMetadata(ctx context.Context, by access.Actor, id ID, hash string) error {
+// changeSource runs change with the application and its watched address, both held until the transaction ends.
+func (a *Applications) changeSource(ctx context.Context, by access.Actor, id ID, change func(*store.Tx, Application, source) error) error {
 	if err := access.Allow(by, access.ManageApplications); err != nil {
 		return err
 	}
@@ -582,6 +575,14 @@ func (a *Applications) DismissMetadata(ctx context.Context, by access.Actor, id 
 		if err != nil {
 			return noSource(err)
 		}
+		return change(tx, app, src)
+	})
+}
+
+// DismissMetadata turns the proposal with that hash down: it isn't made again unless the document changes again. Needs
+// ManageApplications.
+func (a *Applications) DismissMetadata(ctx context.Context, by access.Actor, id ID, hash string) error {
+	return a.changeSource(ctx, by, id, func(tx *store.Tx, app Application, src source) error {
 		p, ok := src.waiting(app.SAML.SAMLSettings)
 		if err := matches(p, ok, hash); err != nil {
 			return err
@@ -594,31 +595,20 @@ func (a *Applications) DismissMetadata(ctx context.Context, by access.Actor, id 
 		e.Outcome = audit.Denied
 		e.Changes = prefixed("saml.", p.Changes)
 		e.Detail = map[string]any{"url": src.URL}
-		_, err = audit.Record(tx, a.now().UTC(), e)
+		_, err := audit.Record(tx, a.now().UTC(), e)
 		return err
 	})
 }
 
 // UnwatchMetadata ends watching; the settings stay as they are. Needs ManageApplications.
 func (a *Applications) UnwatchMetadata(ctx context.Context, by access.Actor, id ID) error {
-	if err := access.Allow(by, access.ManageApplications); err != nil {
-		return err
-	}
-	return a.db.Update(ctx, func(tx *store.Tx) error {
-		app, err := getForUpdate(tx, id)
-		if err != nil {
-			return err
-		}
-		src, err := getSource(tx, id)
-		if err != nil {
-			return noSource(err)
-		}
+	return a.changeSource(ctx, by, id, func(tx *store.Tx, app Application, src source) error {
 		if err := deleteSource(tx, id); err != nil {
 			return err
 		}
 		e := event(by, app, audit.ApplicationUpdate, fmt.Sprintf("The metadata of %s is no longer watched.", app.Label))
 		e.Changes = diffWatch(src.MetadataWatch, MetadataWatch{})
-		_, err = audit.Record(tx, a.now().UTC(), e)
+		_, err := audit.Record(tx, a.now().UTC(), e)
 		return err
 	})
 }

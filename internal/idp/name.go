@@ -99,8 +99,7 @@ func (p *IDP) name(ctx context.Context, st *state, v *visit, mapped saml.NameID,
 			break
 		}
 		if known.pairwise == "" {
-			// saml-core §3.4.1.1: with a NameIDPolicy that doesn't allow it, no name may be made for this request.
-			if d := v.Decision; d != nil && d.Request.HasNameIDPolicy && !d.Request.NameIDPolicy.AllowCreate {
+			if d := v.Decision; d != nil && !d.MayCreate {
 				return id, errNoName
 			}
 			var err error

@@ -96,7 +96,7 @@ var signOnChecks = []check{
 	{"sign-on: a request is known long enough", nameFile, one("return now.Add(saml.DefaultMaxAge + 2*saml.DefaultSkew + p.limits.FlowLife)", "return now"), standingSuite},
 	{"sign-on: the person who is asked for", answerFile, one("if asked, ok := v.asksFor(); ok && !known.isAsked(asked, claims.NameID) {", "if asked, ok := v.asksFor(); ok && !known.isAsked(asked, claims.NameID) && false {"), signOnSuite},
 	{"sign-on: nobody fits an empty name", nameFile, one("if asked.Value == \"\" {\n\t\treturn false\n\t}\n", ""), signOnSuite},
-	{"sign-on: a lasting name only where allowed", nameFile, one("d != nil && d.Request.HasNameIDPolicy && !d.Request.NameIDPolicy.AllowCreate {", "d != nil && false {"), signOnSuite},
+	{"sign-on: a lasting name only where allowed", nameFile, one("d != nil && !d.MayCreate {", "d != nil && false {"), signOnSuite},
 	{"sign-on: names differ between applications", nameFile, one("fresh := rand.Text()", "fresh := string(user)\n\t_ = rand.Text"), signOnSuite},
 	{"sign-on: a transient name each time", nameFile, one("id.Value = saml.NewID()", `id.Value = "_" + mapped.Value`), signOnSuite},
 	{"sign-on: the address isn't given out by another door", claimsFile, one(`facts.Attribute == "email" && !hidden)`, `facts.Attribute == "email")`), signOnSuite},
