@@ -2,8 +2,10 @@ package catalog
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"cel.dev/cel-go/cel"
 	"github.com/google/go-cmp/cmp"
@@ -31,9 +33,18 @@ func keys(list []*Connector) []string {
 
 func TestBuiltinConnectors(t *testing.T) {
 	c := builtinCatalog(t)
-	want := []string{"atlassian-cloud", "bookmark", "custom-saml", "custom-saml-scim", "custom-scim"}
-	if diff := cmp.Diff(want, keys(c.All())); diff != "" {
-		t.Error(diff)
+	files, err := fs.Glob(builtin, "connectors/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.All()) != len(files) || len(files) < 5 {
+		t.Errorf("%d connectors of %d files", len(c.All()), len(files))
+	}
+	// The generic ones come last, whatever else there is.
+	if got := keys(c.All()); len(got) > 4 {
+		if diff := cmp.Diff([]string{"bookmark", "custom-saml", "custom-saml-scim", "custom-scim"}, got[len(got)-4:]); diff != "" {
+			t.Error(diff)
+		}
 	}
 	if err := c.Verify(); err != nil {
 		t.Error(err)
@@ -135,8 +146,35 @@ func TestCustomConnectorsAgree(t *testing.T) {
 	}
 }
 
-func TestSearch(t *testing.T) {
+// The few connectors that came first, so that what a query finds doesn't change with each
+// product that is added.
+func firstCatalog(t *testing.T) *Catalog {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, key := range []string{"atlassian-cloud", "bookmark", "custom-saml", "custom-saml-scim", "custom-scim"} {
+		files[key+".yaml"] = &fstest.MapFile{Data: []byte(readConnector(t, key+".yaml"))}
+	}
+	c, err := Load(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Whoever types a product's name, or another name of it, finds it first.
+func TestSearchFindsEveryConnectorByItsNames(t *testing.T) {
 	c := builtinCatalog(t)
+	for _, con := range c.All() {
+		for _, name := range append([]string{con.Name, con.Key}, con.Aliases...) {
+			if found := c.Search(name); len(found) == 0 || found[0].Key != con.Key {
+				t.Errorf("%q finds %v, not %s first", name, keys(found), con.Key)
+			}
+		}
+	}
+}
+
+func TestSearch(t *testing.T) {
+	c := firstCatalog(t)
 	for _, x := range []struct {
 		query string
 		want  []string
