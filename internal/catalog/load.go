@@ -445,11 +445,19 @@ func (k *checker) scim(s *SCIM, refs map[string]bool) {
 	if u.Delete && u.DeleteEffect == "" {
 		k.bad("scim.users.deleteEffect", "say what DELETE does, for the person who chooses it")
 	}
-	for path, list := range map[string][]string{"scim.users.putFor": u.PutFor, "scim.users.neverUnchanged": u.NeverUnchanged, "scim.users.required": u.Required, "scim.users.filters": u.Filters} {
+	for path, list := range map[string][]string{"scim.users.putFor": u.PutFor, "scim.users.neverUnchanged": u.NeverUnchanged, "scim.users.fixed": u.Fixed, "scim.users.required": u.Required, "scim.users.filters": u.Filters} {
 		for i, a := range list {
 			if _, err := parseTarget(a); err != nil {
 				k.bad(fmt.Sprintf("%s[%d]", path, i), "%v", err)
 			}
+		}
+	}
+	for i, a := range u.Fixed {
+		switch p := fmt.Sprintf("scim.users.fixed[%d]", i); {
+		case strings.EqualFold(a, ActiveTarget):
+			k.bad(p, "active changes with every leaver")
+		case slices.Contains(u.PutFor, a) || slices.Contains(u.NeverUnchanged, a):
+			k.bad(p, "%s can't be fixed and have a way to be changed", a)
 		}
 	}
 	if g := &s.Groups; g.Supported {

@@ -87,6 +87,9 @@ type UserFacts struct {
 	// NeverUnchanged are attributes that the product refuses when they are sent with the
 	// value they have.
 	NeverUnchanged []string `yaml:"neverUnchanged"`
+	// Fixed are attributes that the product takes when an account is made and refuses, ignores
+	// or does not give back later: they go into the create and are left alone from then on.
+	Fixed []string `yaml:"fixed"`
 	// Deactivate is how leavers are switched off.
 	Deactivate DeactivateMethod `yaml:"deactivate"`
 	// Delete tells whether DELETE may be offered as an explicit choice.

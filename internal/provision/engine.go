@@ -208,6 +208,7 @@ func abilities(c *catalog.SCIM, s app.SCIMSettings) plan.Abilities {
 		Patch:             c.Users.Update == catalog.WritePatch,
 		PatchGroups:       c.Groups.MemberUpdate == catalog.WritePatch,
 		EmailByPut:        slices.Contains(c.Users.PutFor, "emails"),
+		Fixed:             c.Users.Fixed,
 		MatchUsers:        c.Users.Match,
 		MatchGroups:       slices.Contains(c.Groups.Match, "displayName"),
 		ManageGroups:      s.ManageGroups && c.Groups.Supported,

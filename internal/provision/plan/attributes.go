@@ -20,6 +20,16 @@ func (i item) isCore(attribute string) bool {
 	return i.path.Schema == "" && strings.EqualFold(i.path.Attribute, attribute)
 }
 
+// fixed says whether the target takes the item in a POST only: the attribute as
+// a whole, or the very part of it, is among Fixed.
+func (a Abilities) fixed(i item) bool {
+	whole := i.path
+	whole.Sub, whole.Filter = "", nil
+	return slices.ContainsFunc(a.Fixed, func(f string) bool {
+		return strings.EqualFold(f, whole.String()) || strings.EqualFold(f, i.text)
+	})
+}
+
 // slot is the path of the element that the item is about, without the
 // sub-attribute.
 func (i item) slot() scim.Path {

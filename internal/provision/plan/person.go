@@ -69,7 +69,7 @@ func present(p Person, s PersonState, a Abilities, self Ref) []Step {
 		}
 		steps = append(steps, Step{Kind: Adopt, For: self, On: self, Match: want.matchedBy(p, s.Resource, a)})
 	}
-	diffs := want.differences(s.Resource)
+	diffs := slices.DeleteFunc(want.differences(s.Resource), func(d diff) bool { return a.fixed(d.item) })
 	if len(diffs) == 0 {
 		return steps
 	}

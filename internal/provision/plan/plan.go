@@ -136,6 +136,9 @@ type Abilities struct {
 	// EmailByPut: a change that touches emails is sent as PUT of the full
 	// resource (Atlassian answers 400 to a PATCH of emails in some cases).
 	EmailByPut bool
+	// Fixed are attributes of users that the target takes in a POST only; a
+	// difference in them is left alone.
+	Fixed []string
 	// MatchUsers are the attributes by which a user is looked up, in order, of
 	// those that the target can filter by. Empty: users are found by listing.
 	MatchUsers []string

@@ -229,6 +229,22 @@ func TestForPerson(t *testing.T) {
 				`{"op":"add","path":"timezone","value":"Europe/London"},{"op":"replace","path":"title","value":"Countess"}]`},
 		},
 		{
+			name: "only what the target takes in a POST differs", person: ada(func(d *scim.Desired) {
+				d.Set("userName", "ada@new.example")
+				d.Set(`emails[type eq "work"].value`, "ada@new.example")
+				d.Set("name.familyName", "Lovelace")
+			}), state: there(t, set("externalId", "")),
+			abilities: &plan.Abilities{Patch: true, Fixed: []string{"userName", "emails", "externalId", "name.familyName"}}, want: nil,
+		},
+		{
+			name: "the rest still goes", person: ada(func(d *scim.Desired) {
+				d.Set("name.familyName", "Lovelace")
+				d.Set("title", "Countess")
+			}), state: there(t, set("active", false)),
+			abilities: &plan.Abilities{Patch: true, Fixed: []string{"name"}},
+			want: []string{`reactivate PATCH User r1 [{"op":"replace","path":"active","value":true},{"op":"replace","path":"title","value":"Countess"}]`},
+		},
+		{
 			name: "clear", person: ada(func(d *scim.Desired) { delete(d.Values, "title"); d.Unset("title") }), state: there(t),
 			want: []string{`update PATCH User r1 [{"op":"remove","path":"title"}]`},
 		},
