@@ -225,7 +225,8 @@ func abilities(c *catalog.SCIM, s app.SCIMSettings) plan.Abilities {
 			a.ReadOnly = append(a.ReadOnly, x.URN)
 		}
 	}
-	if s.OnLeave == app.Remove && c.Users.Delete {
+	// Where active: false is unknown, or takes the account away for good, DELETE says what is done.
+	if c.Users.Deactivate == catalog.DeactivateByDelete || s.OnLeave == app.Remove && c.Users.Delete {
 		a.Leavers = plan.Delete
 	}
 	return a

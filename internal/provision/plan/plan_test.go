@@ -242,7 +242,7 @@ func TestForPerson(t *testing.T) {
 				d.Set("title", "Countess")
 			}), state: there(t, set("active", false)),
 			abilities: &plan.Abilities{Patch: true, Fixed: []string{"name"}},
-			want: []string{`reactivate PATCH User r1 [{"op":"replace","path":"active","value":true},{"op":"replace","path":"title","value":"Countess"}]`},
+			want:      []string{`reactivate PATCH User r1 [{"op":"replace","path":"active","value":true},{"op":"replace","path":"title","value":"Countess"}]`},
 		},
 		{
 			name: "clear", person: ada(func(d *scim.Desired) { delete(d.Values, "title"); d.Unset("title") }), state: there(t),
