@@ -424,7 +424,10 @@ func (k *checker) saml(s *SAML, refs map[string]bool) {
 func (k *checker) scim(s *SCIM, refs map[string]bool) {
 	k.field("scim.baseURL", &s.BaseURL)
 	k.field("scim.token", &s.Token.Field)
-	oneOf(k, "scim.token.scheme", s.Token.Scheme, "bearer")
+	oneOf(k, "scim.token.scheme", s.Token.Scheme, TokenBearer, TokenAccount)
+	if (s.Token.Scheme == TokenAccount) != (s.Token.TokenURL != "") || s.Token.TokenURL != "" && !httpsURL(s.Token.TokenURL) {
+		k.bad("scim.token.tokenURL", "must be an https address exactly for the scheme %s", TokenAccount)
+	}
 	if s.Token.LifetimeDays < 0 {
 		k.bad("scim.token.lifetimeDays", "must not be negative")
 	}
@@ -464,6 +467,9 @@ func (k *checker) scim(s *SCIM, refs map[string]bool) {
 		k.subset("scim.groups.match", g.Match, g.Filters)
 		oneOf(k, "scim.groups.memberUpdate", g.MemberUpdate, WritePatch, WritePut)
 		oneOf(k, "scim.groups.memberRemoval", g.MemberRemoval, RemoveByFilter, RemoveByValue)
+		if g.MembersHidden && (g.MembersInList || g.MemberUpdate == WritePut) {
+			k.bad("scim.groups.membersHidden", "contradicts membersInList or memberUpdate put")
+		}
 		if g.MemberBatch < 1 || g.MemberBatch > 10_000 {
 			k.bad("scim.groups.memberBatch", "must be 1 to 10000")
 		}

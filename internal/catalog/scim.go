@@ -26,8 +26,10 @@ type SCIM struct {
 // TokenFacts is what is known of the credential.
 type TokenFacts struct {
 	Field `yaml:",inline"`
-	// Scheme is how it is sent. Only "bearer" (RFC 6750) exists so far.
-	Scheme string `yaml:"scheme"`
+	// Scheme is how requests are authorized with it.
+	Scheme TokenScheme `yaml:"scheme"`
+	// TokenURL is where TokenAccount gets access tokens; empty for TokenBearer.
+	TokenURL string `yaml:"tokenURL"`
 	// LifetimeDays is how long a new token lives, 0 if it has no known end.
 	LifetimeDays int `yaml:"lifetimeDays"`
 	// ShownOnce is true when the product shows the token only at its creation.
@@ -37,6 +39,19 @@ type TokenFacts struct {
 	// WarnDays are how many days before the end to remind the administrator.
 	WarnDays []int `yaml:"warnDays"`
 }
+
+// TokenScheme is how requests are authorized.
+type TokenScheme string
+
+// The schemes.
+const (
+	// TokenBearer sends the token itself (RFC 6750).
+	TokenBearer TokenScheme = "bearer"
+	// TokenAccount exchanges the token, which is account, client and client secret joined by
+	// colons, for short-lived access tokens at TokenURL: an OAuth 2.0 grant (RFC 6749 §4.5) of
+	// the type account_credentials, the client authenticated by HTTP Basic.
+	TokenAccount TokenScheme = "account"
+)
 
 // Lifetime returns how long a new token lives, or zero if it has no known end.
 func (t *TokenFacts) Lifetime() time.Duration {
@@ -150,6 +165,9 @@ type GroupFacts struct {
 	MemberRemoval MemberRemoval `yaml:"memberRemoval"`
 	// MembersInList tells whether group lists carry the members.
 	MembersInList bool `yaml:"membersInList"`
+	// MembersHidden is true when no answer carries the members, so that membership can't be
+	// read back and what is remembered of acknowledged writes has to do.
+	MembersHidden bool `yaml:"membersHidden"`
 	// ExcludeMembers tells whether excludedAttributes=members works on groups.
 	ExcludeMembers bool `yaml:"excludeMembers"`
 	// ExternalID tells whether the product keeps externalId on groups.
@@ -171,6 +189,9 @@ func (g *GroupFacts) Warnings(name string) []string {
 
 // PageFacts is how lists are paged (RFC 7644 §3.4.2.4).
 type PageFacts struct {
+	// Cursor is true when lists go on by cursor and nextCursor (RFC 9865) and startIndex is
+	// ignored.
+	Cursor bool `yaml:"cursor"`
 	// Max is the most resources that one page carries, whatever count asks for.
 	Max int `yaml:"max"`
 	// ItemsPerPageTrusted is false when itemsPerPage is not the number returned.
