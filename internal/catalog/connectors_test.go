@@ -33,7 +33,7 @@ func TestEveryConnectorMapsARichPerson(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				claims, err := m.Apply(ada())
+				claims, err := m.Apply(rich(con))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -44,7 +44,7 @@ func TestEveryConnectorMapsARichPerson(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				d, err := m.Apply(ada())
+				d, err := m.Apply(rich(con))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -68,6 +68,24 @@ func TestEveryConnectorMapsARichPerson(t *testing.T) {
 			t.Errorf("%s belongs to no connector", f)
 		}
 	}
+}
+
+// rich is ada with a value for every custom attribute that the connector reads.
+func rich(con *Connector) *Person {
+	p := ada()
+	var rows []Row
+	if con.SAML != nil {
+		rows = append(rows, con.SAML.Attributes...)
+	}
+	if con.SCIM != nil {
+		rows = append(rows, con.SCIM.Mapping...)
+	}
+	for _, r := range rows {
+		if key, ok := strings.CutPrefix(r.Attribute, CustomPrefix); ok {
+			p.Custom[key] = "her " + key
+		}
+	}
+	return p
 }
 
 // A person who has no more than the mapping requires can be created everywhere: what a product
