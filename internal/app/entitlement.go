@@ -1,7 +1,6 @@
 package app
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -144,20 +143,6 @@ func StandingsOf(tx *store.Tx, id ID, people []directory.UserID) (map[directory.
 		}
 	}
 	return out, nil
-}
-
-// Admits returns the version of an application whose sign-on is active and to which the person has access, else 0. It is
-// the small question that is asked before an answer made from the settings of that version is let out.
-func Admits(tx *store.Tx, id ID, user directory.UserID) (int64, error) {
-	v, err := store.One(tx, store.Scalar[int64], `SELECT a.version FROM applications a
-		JOIN saml_integrations s ON s.application_id = a.id AND s.state = 'active'
-		JOIN users u ON u.id = $2 AND u.state = 'active'
-		WHERE a.id = $1 AND EXISTS (SELECT 1 FROM memberships m
-			JOIN bindings b ON b.group_id = m.group_id AND b.application_id = $1 WHERE m.user_id = $2)`, string(id), string(user))
-	if errors.Is(err, store.ErrNotFound) {
-		return 0, nil
-	}
-	return v, err
 }
 
 // Entitled returns the bound groups by which a person has access to an application: none if they have none, or aren't

@@ -40,7 +40,21 @@ func (p *IDP) bySlug(tx *store.Tx, slug string) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.prepare(tx, id, version)
+	x, err := p.prepare(tx, id, version)
+	if err == nil {
+		p.mu.Lock()
+		p.slugs[slug] = id
+		p.mu.Unlock()
+	}
+	return x, err
+}
+
+// remembering returns the application that answered at a slug when that was last looked up, as it was then; nil if that
+// isn't known any more.
+func (p *IDP) remembering(slug string) *prepared {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.prepared[p.slugs[slug]]
 }
 
 // byID returns an application.
@@ -75,6 +89,7 @@ func (p *IDP) prepare(tx *store.Tx, id app.ID, version int64) (*prepared, error)
 	defer p.mu.Unlock()
 	if len(p.prepared) >= maxPrepared {
 		clear(p.prepared)
+		clear(p.slugs)
 	}
 	p.prepared[id] = x
 	return x, nil

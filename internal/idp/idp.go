@@ -91,6 +91,7 @@ type IDP struct {
 
 	mu       sync.Mutex
 	prepared map[app.ID]*prepared
+	slugs    map[string]app.ID
 }
 
 // New returns an identity provider.
@@ -121,6 +122,7 @@ func New(c Config) *IDP {
 		strangers: rate.NewLimiter(rate.Limit(c.Limits.StrangerEvents), max(1, int(10*c.Limits.StrangerEvents))),
 		recorder:  newRecorder(),
 		prepared:  map[app.ID]*prepared{},
+		slugs:     map[string]app.ID{},
 	}
 }
 

@@ -143,9 +143,9 @@ func participations(tx *store.Tx, sessions []string) ([]participation, error) {
 	return store.All(tx, func(r store.Row) (x participation, err error) {
 		err = r.Scan(&x.index, &x.session, &x.application, &x.label, &x.name.Value, &x.name.Format)
 		return x, err
-	}, `SELECT s.id, s.session_id, s.application_id, a.label, s.name_id, s.name_id_format FROM saml_sessions s
+	}, `SELECT s.session_index, s.session_id, s.application_id, a.label, s.name_id, s.name_id_format FROM saml_sessions s
 		JOIN applications a ON a.id = s.application_id
-		WHERE s.session_id IN (`+store.Placeholders(1, len(sessions))+`) ORDER BY s.created_at DESC, s.id DESC`, args...)
+		WHERE s.session_id IN (`+store.Placeholders(1, len(sessions))+`) ORDER BY s.created_at DESC, s.session_index DESC`, args...)
 }
 
 // stepsOf groups sign-ons by application. An application knows the person by the newest name that it was sent: with a

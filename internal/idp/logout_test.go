@@ -283,7 +283,7 @@ func TestSingleLogoutFromAnApplication(t *testing.T) {
 						}
 						slices.Sort(indexes)
 						slices.Sort(ask.SessionIndexes)
-						if d := cmp.Diff(indexes, ask.SessionIndexes); d != "" || ask.Reason != saml.LogoutByUser || ask.NotOnOrAfter.IsZero() {
+						if d := cmp.Diff(slices.Compact(indexes), ask.SessionIndexes); d != "" || ask.Reason != saml.LogoutByUser || ask.NotOnOrAfter.IsZero() {
 							t.Errorf("%s was asked %+v\n%s", p.jira.Label, ask, d)
 						}
 					}
@@ -469,8 +469,8 @@ func TestClass18_LogoutOfUnknownSessionsTellsNothing(t *testing.T) {
 			"another name, right index": func(r *samltest.LogoutRequest) { r.NameID = "bob@example.org" },
 			"another format":            func(r *samltest.LogoutRequest) { r.NameIDFormat = saml.NameIDPersistent },
 			"the name in another case":  func(r *samltest.LogoutRequest) { r.NameID = "ANN@example.org" },
-			"right index of another name": func(r *samltest.LogoutRequest) {
-				r.NameID, r.NameIDFormat = transient.NameID, transient.NameIDFormat
+			"index of another session": func(r *samltest.LogoutRequest) {
+				r.NameID, r.NameIDFormat, r.SessionIndexes = transient.NameID, transient.NameIDFormat, []string{second.SessionIndex}
 			},
 		} {
 			ask(first, change)

@@ -38,25 +38,18 @@ func (v *visit) asksFor() (saml.NameID, bool) {
 	return v.Decision.Request.Subject, true
 }
 
-// names reads the names that this visit needs, which are none for most.
-func (p *IDP) names(ctx context.Context, st *state, v *visit) (n names, err error) {
+// readNames reads the names that a visit needs, which are none for most.
+func readNames(tx *store.Tx, st *state, v *visit) (n names, err error) {
 	asked, asks := v.asksFor()
-	persistent := !st.ownNames && (v.format(st.prepared) == saml.NameIDPersistent || asks && asked.Format == saml.NameIDPersistent)
-	if !persistent && !asks {
-		return n, nil
+	if !st.ownNames && (v.format(st.prepared) == saml.NameIDPersistent || asks && asked.Format == saml.NameIDPersistent) {
+		if n.pairwise, err = pairwise(tx, st.app.ID, st.session.User.ID); err != nil {
+			return n, err
+		}
 	}
-	err = p.db.View(ctx, func(tx *store.Tx) (err error) {
-		if persistent {
-			if n.pairwise, err = pairwise(tx, st.app.ID, st.session.User.ID); err != nil {
-				return err
-			}
-		}
-		if asks {
-			n.sent, err = store.All(tx, store.Scalar[string],
-				`SELECT name_id FROM saml_sessions WHERE session_id = $1 AND application_id = $2`, st.session.ID, string(st.app.ID))
-		}
-		return err
-	})
+	if asks {
+		n.sent, err = store.All(tx, store.Scalar[string],
+			`SELECT name_id FROM saml_sessions WHERE session_id = $1 AND application_id = $2`, st.session.ID, string(st.app.ID))
+	}
 	return n, err
 }
 
@@ -71,24 +64,19 @@ func pairwise(tx *store.Tx, id app.ID, user directory.UserID) (string, error) {
 
 // makePairwise gives a person their persistent name at an application: random, so that no two applications can find out
 // from it that they know the same person (saml-core §8.3.7). Of several at once the first one's counts for all.
-func (p *IDP) makePairwise(ctx context.Context, id app.ID, user directory.UserID) (value string, err error) {
-	fresh := rand.Text()
-	err = p.db.Update(ctx, func(tx *store.Tx) error {
-		if _, err := tx.Exec(`INSERT INTO name_ids (application_id, user_id, value, created_at) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (application_id, user_id) DO NOTHING`, string(id), string(user), fresh, store.Micros(p.now())); err != nil {
-			return err
-		}
-		value, err = pairwise(tx, id, user)
-		return err
-	})
-	return value, err
+func (p *IDP) makePairwise(tx *store.Tx, id app.ID, user directory.UserID) (string, error) {
+	if _, err := tx.Exec(`INSERT INTO name_ids (application_id, user_id, value, created_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (application_id, user_id) DO NOTHING`, string(id), string(user), rand.Text(), store.Micros(p.now())); err != nil {
+		return "", err
+	}
+	return pairwise(tx, id, user)
 }
 
 // errNoName says that the person has no persistent name yet and the service provider allows none to be made.
 var errNoName = errors.New("idp: no persistent name yet")
 
 // name makes the NameID of an answer from the mapping's.
-func (p *IDP) name(ctx context.Context, st *state, v *visit, mapped saml.NameID, known names) (saml.NameID, error) {
+func (p *IDP) name(tx *store.Tx, st *state, v *visit, mapped saml.NameID, known names) (saml.NameID, error) {
 	id := saml.NameID{Value: mapped.Value, Format: v.format(st.prepared)}
 	switch id.Format {
 	case saml.NameIDTransient: // saml-core §8.3.8
@@ -103,7 +91,7 @@ func (p *IDP) name(ctx context.Context, st *state, v *visit, mapped saml.NameID,
 				return id, errNoName
 			}
 			var err error
-			if known.pairwise, err = p.makePairwise(ctx, st.app.ID, st.session.User.ID); err != nil {
+			if known.pairwise, err = p.makePairwise(tx, st.app.ID, st.session.User.ID); err != nil {
 				return id, err
 			}
 		}

@@ -212,14 +212,14 @@ func (p *IDP) sessionsNamed(tx *store.Tx, a app.Application, name saml.NameID, i
 		for _, index := range indexes {
 			args = append(args, index)
 		}
-		query += ` AND id IN (` + store.Placeholders(3, len(indexes)) + `)`
+		query += ` AND session_index IN (` + store.Placeholders(3, len(indexes)) + `)`
 	}
 	var out []string
 	seen := map[string]bool{}
 	for x, err := range store.Each(tx, func(r store.Row) (x participation, err error) {
 		err = r.Scan(&x.session, &x.name.Value, &x.name.Format)
 		return x, err
-	}, query+` ORDER BY id`, args...) {
+	}, query+` ORDER BY created_at, session_id`, args...) {
 		if err != nil {
 			return nil, err
 		}

@@ -90,7 +90,7 @@ func TestSignOnFromTheServiceProvider(t *testing.T) {
 							t.Errorf("event's %s is %s, want %s", k, s, v)
 						}
 					}
-					if n := h.count(`SELECT count(*) FROM saml_sessions WHERE id = '` + got.SessionIndex + `' AND name_id = 'ann@example.org'`); n != 1 {
+					if n := h.count(`SELECT count(*) FROM saml_sessions WHERE session_index = '` + got.SessionIndex + `' AND name_id = 'ann@example.org'`); n != 1 {
 						t.Errorf("%d rows remember the session index", n)
 					}
 				})

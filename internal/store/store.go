@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -207,17 +206,15 @@ func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 	return db.retry(ctx, sql.LevelRepeatableRead, fn)
 }
 
-// Announce tells that the caller is about to make a small update, within a few milliseconds: a
-// signature's time. Updates that are under way may wait that long and become durable together
-// with it, which costs one commit instead of several when many come at once. Call arrived first
-// in Update's function, and on every other way out; calling it again does nothing.
-func (db *DB) Announce() (arrived func()) {
+// Occupy tells that the caller is busy for a moment with what follows from its last update: a signature's time, of which
+// many may wait for few processors. While several are, there is no hurry with further updates, which would queue behind
+// them: a group of updates waits for others that come meanwhile, and they share a commit. Call done at the end.
+func (db *DB) Occupy() (done func()) {
 	if db.writer == nil {
 		return func() {}
 	}
-	var once sync.Once
-	db.writer.coming.Add(1)
-	return func() { once.Do(func() { db.writer.coming.Add(-1) }) }
+	db.writer.busy.Add(1)
+	return func() { db.writer.busy.Add(-1) }
 }
 
 // Claim is Update for taking rows that others take too, with the clause of Tx.SkipLocked. A

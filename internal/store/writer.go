@@ -17,12 +17,12 @@ import (
 // and runs again with a savepoint for each. (Savepoints from the start would cost every update
 // two statements more.)
 type writer struct {
-	db     *DB
-	jobs   chan *job
-	quit   chan struct{}
-	done   chan struct{}
-	once   sync.Once
-	coming atomic.Int64 // updates that were announced and haven't arrived
+	db   *DB
+	jobs chan *job
+	quit chan struct{}
+	done chan struct{}
+	once sync.Once
+	busy atomic.Int64 // callers that are busy with what follows from their last update
 }
 
 type job struct {
@@ -36,11 +36,13 @@ type job struct {
 }
 
 // A group ends after this many updates or this long, so that the first in it doesn't wait
-// behind an endless stream. It waits for updates that were announced, but not as long.
+// behind an endless stream. While callers are occupied it waits for others for part of the time that
+// it will take until they are done.
 const (
 	groupSize = 128
 	groupTime = 20 * time.Millisecond
-	awaitTime = 5 * time.Millisecond
+	busyTime  = 400 * time.Microsecond // for each that is occupied beyond the first
+	awaitTime = 5 * time.Millisecond   // at most
 )
 
 var errClosed = errors.New("store: the database is closed")
@@ -171,10 +173,11 @@ func (w *writer) next(age time.Duration) *job {
 		return j
 	default:
 	}
-	if w.coming.Load() <= 0 || age >= awaitTime {
+	left := min(time.Duration(w.busy.Load()-1)*busyTime, awaitTime) - age
+	if left <= 0 {
 		return nil
 	}
-	patience := time.NewTimer(awaitTime - age)
+	patience := time.NewTimer(left)
 	defer patience.Stop()
 	select {
 	case j := <-w.jobs:
