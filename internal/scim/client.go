@@ -89,6 +89,9 @@ type ClientConfig struct {
 	ContentType string
 	// MaxBody bounds the bytes read of an answer; DefaultMaxBody when zero.
 	MaxBody int64
+	// Cursor is whether lists are walked by cursor and nextCursor (RFC 9865)
+	// and not by startIndex, which such a target ignores.
+	Cursor bool
 	// Now tells the time, for Retry-After dates and durations. Required.
 	Now func() time.Time
 }
@@ -103,6 +106,7 @@ type Client struct {
 	userAgent   string
 	contentType string
 	maxBody     int64
+	cursor      bool
 	now         func() time.Time
 }
 
@@ -136,6 +140,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 		userAgent:   c.UserAgent,
 		contentType: c.ContentType,
 		maxBody:     c.MaxBody,
+		cursor:      c.Cursor,
 		now:         c.Now,
 	}
 	if cl.contentType == "" {
@@ -244,7 +249,7 @@ type Page struct {
 
 // List walks through all pages. It goes on by the number of resources that came,
 // never by what the target says of its page size, and ends at an empty page or
-// when totalResults is passed. After an error, which comes with the page's
+// when totalResults is passed; or, by cursor, when no next one is given. After an error, which comes with the page's
 // Exchange, nothing follows. Resources that change while a list is read can be
 // missed or come twice, as SCIM paging has no snapshot.
 func (c *Client) List(ctx context.Context, t ResourceType, o ListOptions) iter.Seq2[Page, error] {
@@ -253,8 +258,12 @@ func (c *Client) List(ctx context.Context, t ResourceType, o ListOptions) iter.S
 		if count <= 0 {
 			count = DefaultPage
 		}
+		cursor := ""
 		for {
 			q := "startIndex=" + strconv.Itoa(start) + "&count=" + strconv.Itoa(count)
+			if c.cursor {
+				q = "cursor=" + escapeQuery(cursor) + "&count=" + strconv.Itoa(count)
+			}
 			if o.Filter != nil {
 				q += "&filter=" + escapeQuery(o.Filter.String())
 			}
@@ -271,6 +280,14 @@ func (c *Client) List(ctx context.Context, t ResourceType, o ListOptions) iter.S
 			}
 			if !yield(Page{ListResponse: list, Exchange: x}, nil) {
 				return
+			}
+			if c.cursor {
+				// A page may be empty and still not be the last one, RFC 9865 §2.
+				if list.NextCursor == "" || list.NextCursor == cursor {
+					return
+				}
+				cursor = list.NextCursor
+				continue
 			}
 			start += len(list.Resources)
 			if len(list.Resources) == 0 || start > list.TotalResults {
@@ -316,6 +333,10 @@ func (c *Client) page(ctx context.Context, t ResourceType, query string) (ListRe
 		TotalResults *int `json:"totalResults"`
 	}
 	err = decodeExact(body, &seen)
+	if err == nil && c.cursor && slices.Contains(seen.Schemas, SchemaListResponse) {
+		// totalResults is optional there, RFC 9865 §2.1.
+		seen.TotalResults = cmp.Or(seen.TotalResults, new(int))
+	}
 	if err == nil && seen.TotalResults == nil {
 		// Some other JSON. Taking it for an empty list would make accounts
 		// twice.

@@ -429,6 +429,8 @@ type ListResponse struct {
 	StartIndex   int        `json:"startIndex"`
 	ItemsPerPage int        `json:"itemsPerPage"`
 	Resources    []Resource `json:"Resources"`
+	// NextCursor is where the list goes on, "" at its end (RFC 9865 §2.1).
+	NextCursor string `json:"nextCursor,omitempty"`
 }
 
 // ServiceProviderConfig is what a target says of its abilities (RFC 7643 §5).

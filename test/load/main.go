@@ -1,7 +1,7 @@
 // Command load measures the built program from outside, in a second process, and prints what it
 // found beside a yardstick taken in the same run.
 //
-//	go run ./test/load [flags] sso | login | provisioning | lists | footprint | contract | chaos
+//	go run ./test/load [flags] sso | sso-loop | login | provisioning | lists | footprint | contract | chaos
 //
 // The last line is "VERDICT <name> pass" or "VERDICT <name> short <what is missing>". A measure
 // that could not be taken ends with exit code 1; a short verdict is a result, and ends with 0.
@@ -35,6 +35,7 @@ type options struct {
 // measures are what can be measured.
 var measures = map[string]func(context.Context, options, *report) error{
 	"sso":          measureSSO,
+	"sso-loop":     loopSSO,
 	"login":        measureLogin,
 	"provisioning": measureProvisioning,
 	"lists":        measureLists,
@@ -44,7 +45,7 @@ var measures = map[string]func(context.Context, options, *report) error{
 }
 
 // pinned measures keep the server on one core and this program on another.
-var pinned = map[string]bool{"sso": true, "login": true}
+var pinned = map[string]bool{"sso": true, "sso-loop": true, "login": true}
 
 // helpers are run by this program itself as processes of their own.
 var helpers = map[string]func(args []string) error{

@@ -512,3 +512,20 @@ func measureSSO(ctx context.Context, o options, r *report) (err error) {
 	r.note("peers are not part of this run")
 	return nil
 }
+
+// loopSSO runs one closed loop of (a), for a profiler to look at: bench-sso measures, this only keeps the server busy.
+func loopSSO(ctx context.Context, o options, r *report) (err error) {
+	s, err := furnishSignOn(ctx, 100, 4)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.remove()) }()
+	p, people, err := s.enter(ctx, o, "auto")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.kill()) }()
+	got, err := closedLoop(ctx, p, &s.one, people, 16, o.seconds)
+	r.fact("(a) assertion signed, 16 at once", got.String())
+	return err
+}
