@@ -192,9 +192,13 @@ func (e *Engine) build(a app.Application, token keys.Secret) (*target, error) {
 }
 
 func (e *Engine) newClient(c *catalog.SCIM, baseURL string, token keys.Secret) (*scim.Client, error) {
+	h := e.HTTP
+	if c.Token.Scheme == catalog.TokenAccount {
+		h = scim.WithAccountTokens(h, c.Token.TokenURL, e.Now)
+	}
 	client, err := scim.NewClient(scim.ClientConfig{
-		BaseURL: baseURL, Token: scim.NewToken(token.Reveal()), HTTP: e.HTTP,
-		UserAgent: "Latchkey/" + e.Version, ContentType: c.ContentType, Now: e.Now,
+		BaseURL: baseURL, Token: scim.NewToken(token.Reveal()), HTTP: h,
+		UserAgent: "Latchkey/" + e.Version, ContentType: c.ContentType, Cursor: c.Page.Cursor, Now: e.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("provision: %w", err)
