@@ -170,7 +170,8 @@ func (o *offer) apply(s *SAMLSettings) {
 		if algorithm == "" {
 			algorithm = xmlenc.Algorithms()[0]
 		}
-		if chosen, _, ok := xmlenc.Choose(o.EncryptionMethods); ok && chosen != algorithm && !slices.Contains(o.EncryptionMethods, algorithm) {
+		// Where the document names no algorithm of ours, nothing speaks against the one that is set.
+		if chosen, _, ok := xmlenc.Choose(o.EncryptionMethods); ok && slices.Contains(o.EncryptionMethods, chosen) && !slices.Contains(o.EncryptionMethods, algorithm) {
 			s.EncryptionAlgorithm = chosen
 		}
 	}
