@@ -77,7 +77,9 @@ var edgeChecks = []check{
 	{"body: its length", "internal/server/server.go", one("if limit > 0 && r.Body != nil {", "if false {"), serverSuite},
 	{"role: permissions", "internal/access/access.go", one("if by.Role.Can(p) {", "if true {"), accessSuite},
 	{"role: strength", "internal/access/access.go", one("return rank(r) <= rank(other)", "return rank(r) <= rank(other) || true"), accessSuite},
-	{"role: given by who is as strong", "internal/directory/user.go", one("if !by.Role.AtLeast(from) || !by.Role.AtLeast(to) {", "if false {"), accessSuite},
+	{"role: given by owners", "internal/directory/user.go", one("if err := access.Allow(by, access.ManageRoles); err != nil {\n\t\treturn err\n\t}\n\tif !by", "if err := error(nil); err != nil {\n\t\treturn err\n\t}\n\tif !by"), accessSuite},
+	{"role: one that there is", "internal/directory/user.go", one("if !to.Valid() {", "if false {"), accessSuite},
+	{"role: a person is changed by who is as strong", "internal/directory/user.go", one("if by.Role.AtLeast(u.Role) {", "if true {"), accessSuite},
 	{"logo: a picture", "internal/app/logo.go", one(`return "", problem.InvalidField("logo", "The logo must be a PNG`, `return "image/svg+xml", nil
 	}
 	if false {

@@ -1,0 +1,117 @@
+package main
+
+const (
+	offerFile  = "internal/app/metadata.go"
+	watchFile  = "internal/app/metadata_watch.go"
+	sourceFile = "internal/app/metadata_store.go"
+	spFile     = "internal/saml/metadata_read.go"
+)
+
+// watchChecks are those of a service provider's metadata: what is taken from it, and that nothing is without a person.
+var watchChecks = []check{
+	// Reading.
+	{"metadata: length", spFile, one("known.Len() > MaxMetadata {", "known.Len() < 0 {"), spSuite},
+	{"metadata: it is over", spFile, one("if !t.IsZero() && !t.After(now) {", "if false {"), spSuite},
+	{"metadata: an end that can't be read", spFile, one("t, err := readTime(e, \"validUntil\")\n\tif err != nil {", "t, err := readTime(e, \"validUntil\")\n\tif err != nil && false {"), spSuite},
+	{"metadata: the earliest end holds", spFile, one("if !t.IsZero() && (v.until.IsZero() || t.Before(v.until)) {", "if !t.IsZero() {"), spSuite},
+	{"metadata: the entity that was asked for", spFile, one(`if entityID != "" && id != entityID {`, "if false {"), spSuite},
+	{"metadata: several without a choice", spFile, one(`case wanted > 1 && entityID == "":`, "case false:"), spSuite},
+	{"metadata: one entity twice", spFile, one("case wanted == 1:", "case wanted == 1 || wanted > 1 && entityID != \"\":"), spSuite},
+	{"metadata: a service provider of SAML 2.0", spFile, one(` && slices.Contains(strings.Fields(protocols), NSProtocol)`, ` && (protocols == "" || slices.Contains(strings.Fields(protocols), protocols) || true)`), spSuite},
+	{"metadata: an entity ID", spFile, one(`m.EntityID == "" || len(m.EntityID) > 1024 {`, "false {"), spSuite},
+	{"metadata: length of the entity ID", spFile, one(`m.EntityID == "" || len(m.EntityID) > 1024 {`, `m.EntityID == "" {`), spSuite},
+	{"metadata: a signature that holds", spFile, one("\tcase err != nil:\n\t\treturn nil, &Error{Reason: SignatureInvalid, Text: \"The signature of the metadata", "\tcase err != nil && false:\n\t\treturn nil, &Error{Reason: SignatureInvalid, Text: \"The signature of the metadata"), spSuite},
+	{"metadata: keys that may be encrypted to", spFile, one("if c.Use != UseSigning && c.CheckEncryption() == nil {", "if c.Use != UseSigning {"), spSuite},
+	{"metadata: keys for signing aren't encrypted to", spFile, one("if c.Use != UseSigning && c.CheckEncryption() == nil {", "if c.CheckEncryption() == nil {"), spSuite},
+	{"metadata: keys for encryption don't sign", spFile, one("if c.Use != UseEncryption {", "if true {"), spSuite},
+
+	// What of it is used.
+	{"offer: an assertion consumer service", offerFile, one("if len(o.ACS) == 0 {", "if false {"), watchSuite},
+	{"offer: keys for encryption don't sign", offerFile, one("if c.Use == saml.UseEncryption || slices.Contains(o.Certificates, text) {", "if slices.Contains(o.Certificates, text) {"), watchSuite},
+	{"offer: a certificate twice", offerFile, one("if c.Use == saml.UseEncryption || slices.Contains(o.Certificates, text) {", "if c.Use == saml.UseEncryption {"), watchSuite},
+	{"offer: a type of key", offerFile, one("if !isRSAOrECDSA(c.Certificate) || len", "if len"), watchSuite},
+	{"offer: number of certificates", offerFile, one(" || len(o.Certificates) == maxCerts {", " {"), watchSuite},
+	{"offer: the key for encryption", offerFile, one("if c.Use == saml.UseEncryption {\n\t\t\t\tbest", "if false {\n\t\t\t\tbest"), watchSuite},
+	{"offer: algorithms that can be tampered with", offerFile, one("if _, _, ok := xmlenc.Choose(o.EncryptionMethods); !ok {", "if _, _, ok := xmlenc.Choose(o.EncryptionMethods); !ok && false {"), watchSuite},
+	{"offer: number of notes", offerFile, one("more > 0 {", "more > 1<<20 {"), watchSuite},
+	{"offer: binding of an ACS", offerFile, one("if e.Binding != \"\" && e.Binding != saml.BindingHTTPPost {", "if false {"), watchSuite},
+	{"offer: address of an ACS", offerFile, one("if err := checkEndpoint(e.URL, \"ACS URL\"); err != nil {", "if err := checkEndpoint(e.URL, \"ACS URL\"); err != nil && false {"), watchSuite},
+	{"offer: an ACS twice", offerFile, one("if slices.ContainsFunc(acs, func(x ACS) bool { return x.URL == e.URL }) {", "if false {"), watchSuite},
+	{"offer: number of ACS", offerFile, one("if len(acs) == maxACS {", "if false {"), watchSuite},
+	{"offer: indexes differ", offerFile, one("for used[index] {", "for false && used[index] {"), watchSuite},
+	{"offer: one default", offerFile, one("Default: e.Default && !hasDefault}", "Default: e.Default}"), watchSuite},
+	{"offer: binding of single logout", offerFile, one(`if e.Binding != "" && e.Binding != saml.BindingHTTPRedirect && e.Binding != saml.BindingHTTPPost {`, "if false {"), watchSuite},
+	{"offer: address of single logout", offerFile, one(`if err := checkEndpoint(e.URL, "single logout URL"); err != nil {`, `if err := checkEndpoint(e.URL, "single logout URL"); err != nil && false {`), watchSuite},
+	{"offer: address for answers of single logout", offerFile, one(`if err := checkEndpoint(e.ResponseLocation, "single logout response URL"); err != nil {`, `if err := checkEndpoint(e.ResponseLocation, "single logout response URL"); err != nil && false {`), watchSuite},
+	{"offer: keys are only replaced by keys", offerFile, one("if len(o.Certificates) > 0 {\n\t\ts.SP", "if true {\n\t\ts.SP"), watchSuite},
+	{"offer: the key for encryption is only replaced by one", offerFile, one("if o.Encryption != \"\" {\n\t\ts.", "if true {\n\t\ts."), watchSuite},
+	{"offer: an algorithm that was chosen stays", offerFile, one(" && !slices.Contains(o.EncryptionMethods, algorithm) {", " {"), watchSuite},
+	{"offer: length of a file", offerFile, one("if len(xml) > MaxSPMetadata {\n\t\treturn offer{}", "if false {\n\t\treturn offer{}"), watchSuite},
+	{"offer: length of a file that is listed", offerFile, one("if len(xml) > MaxSPMetadata {\n\t\treturn nil", "if false {\n\t\treturn nil"), watchSuite},
+	{"offer: who may list a file", offerFile, one("if err := access.Allow(by, access.ManageApplications); err != nil {\n\t\treturn nil, err", "if err := error(nil); err != nil {\n\t\treturn nil, err"), watchSuite},
+	{"offer: who may take one", offerFile, one("if err := access.Allow(by, access.ManageApplications); err != nil {\n\t\treturn Application{}, err", "if err := error(nil); err != nil {\n\t\treturn Application{}, err"), watchSuite},
+	{"offer: an application that has sign-on", offerFile, one("if err == nil && !app.SAML.Offered {", "if false {"), watchSuite},
+
+	// What counts as a change.
+	{"change: not what is said about it, nor the next edition's end", offerFile, one("x.Notes, x.ValidUntil = nil, time.Time{}", ""), watchSuite},
+	{"change: an end, or none", offerFile, one("return digest(x, o.ValidUntil.IsZero())", "return digest(x)"), watchSuite},
+	{"change: formats of names", offerFile, one("!slices.Equal(known.NameIDFormats, o.NameIDFormats)", "false"), watchSuite},
+	{"change: requests are signed", offerFile, one("known.AuthnRequestsSigned != o.AuthnRequestsSigned", "false"), watchSuite},
+	{"change: assertions are to be signed", offerFile, one("known.WantAssertionsSigned != o.WantAssertionsSigned", "false"), watchSuite},
+	{"change: an earlier end", offerFile, one(" || o.ValidUntil.Before(known.ValidUntil),", ","), watchSuite},
+	{"change: no end any more", offerFile, one("known.ValidUntil.IsZero() != o.ValidUntil.IsZero() || ", ""), watchSuite},
+	{"change: its name is of what is shown", offerFile, one("digest(o.fingerprint(), changes)", "digest(o.fingerprint())"), watchSuite},
+	{"change: its name is of the document", offerFile, one("digest(o.fingerprint(), changes)", "digest(changes)"), watchSuite},
+
+	// Watching.
+	{"watch: who may look", watchFile, one("if err := access.Allow(by, access.ReadApplications); err != nil {", "if err := error(nil); err != nil {"), watchSuite},
+	{"watch: who may have it looked at", watchFile, one("if err := access.Allow(by, access.ManageApplications); err != nil {\n\t\treturn MetadataSource{}, err", "if err := error(nil); err != nil {\n\t\treturn MetadataSource{}, err"), watchSuite},
+	{"watch: who may agree", watchFile, one("if err := access.Allow(by, access.ManageApplications); err != nil {\n\t\treturn MetadataImport{}, err", "if err := error(nil); err != nil {\n\t\treturn MetadataImport{}, err"), watchSuite},
+	{"watch: who may turn down or end it", watchFile, one("if err := access.Allow(by, access.ManageApplications); err != nil {\n\t\treturn err", "if err := error(nil); err != nil {\n\t\treturn err"), watchSuite},
+	{"watch: the address", watchFile, one(`if _, err := parseURL(w.URL, "metadata URL"); err != nil {`, `if _, err := parseURL(w.URL, "metadata URL"); err != nil && false {`), watchSuite},
+	{"watch: a fragment", watchFile, one(`} else if strings.Contains(w.URL, "#") {`, "} else if false {"), watchSuite},
+	{"watch: the entity ID", watchFile, one(`checkEntityID(&f, "entityId", &w.EntityID)`, ""), watchSuite},
+	{"watch: the signer's key", watchFile, one("if e := xmldsig.CheckKey(cert.PublicKey); e != nil {", "if e := xmldsig.CheckKey(cert.PublicKey); e != nil && false {"), watchSuite},
+	{"watch: the application's own entity", watchFile, one("w.EntityID = app.SAML.SPEntityID", ""), watchSuite},
+	{"watch: only this entity from now on", watchFile, one("w.EntityID = seen.offer.EntityID // from now on only this one", ""), watchSuite},
+	{"watch: there is something to watch", watchFile, one("if seen.err != nil {\n\t\tfield", "if seen.err != nil && seen.offer != nil {\n\t\tfield"), watchSuite},
+	{"watch: values are taken only where there are none", watchFile, []edit{
+		{`if app.SAML.SPEntityID == "" && len(app.SAML.ACS) == 0 {`, "if true {"},
+		{`if s.SPEntityID != "" || len(s.ACS) > 0 {`, "if false {"},
+	}, watchSuite},
+	{"watch: values that were entered meanwhile", watchFile, one(`if s.SPEntityID != "" || len(s.ACS) > 0 {`, "if false {"), watchSuite},
+	{"watch: the same again keeps what was decided", watchFile, one("src = old\n", "_ = old\n"), watchSuite},
+	{"watch: values that were taken are agreed to", watchFile, one("if taken {", "if false {"), watchSuite},
+	{"watch: nothing new of nothing", watchFile, one("if src.found == nil {\n\t\t\treturn sighting", "if false {\n\t\t\treturn sighting"), watchSuite},
+	{"watch: length of a validator", watchFile, one("if len(v) > 1024 || !plainText(v) {", "if !plainText(v) {"), watchSuite},
+	{"watch: characters of a validator", watchFile, one("if len(v) > 1024 || !plainText(v) {", "if len(v) > 1024 {"), watchSuite},
+	{"watch: length of a document", watchFile, one("if l.left -= int64(n); l.left < 0 {", "if l.left -= int64(n); l.left < -(64 << 20) {"), watchSuite},
+	{"watch: a document that broke off", watchFile, one("if err != nil && !errors.Is(err, io.EOF) {\n\t\tl.err", "if false {\n\t\tl.err"), watchSuite},
+	{"watch: a signer's signature", watchFile, one(`if w.SigningCertificate != "" {
+		// A`, `if false {
+		// A`), watchSuite},
+	{"watch: a signature that holds", watchFile, one("if err != nil {\n\t\t\treturn saml.SPMetadata{}, badMetadata(err)", "if signed == nil {\n\t\t\tsigned = data\n\t\t}\n\t\tif err != nil && false {\n\t\t\treturn saml.SPMetadata{}, badMetadata(err)"), watchSuite},
+	{"watch: nothing waits that was settled", watchFile, one("if src.found == nil || src.found.fingerprint() == src.settled {", "if src.found == nil {"), watchSuite},
+	{"watch: a document that is over isn't good any more", watchFile, one("if seen.err == nil && seen.offer == nil && !src.validUntil.IsZero() && !src.validUntil.After(now) {", "if false {"), watchSuite},
+	{"watch: an error keeps what was known", watchFile, one("if seen.err != nil {\n\t\tfailed", "if seen.err != nil {\n\t\tsrc.found = nil\n\t\tfailed"), watchSuite},
+	{"watch: an error is told once", watchFile, one("if !failed {", "if true {"), watchSuite},
+	{"watch: a change is told once", watchFile, one("case fresh && print != src.settled:", "case print != src.settled:"), watchSuite},
+	{"watch: what was turned down isn't told again", watchFile, one("case fresh && print != src.settled:", "case fresh:"), watchSuite},
+	{"watch: what is in use already is agreed to", watchFile, one("case len(changes) == 0:\n\t\tsrc.agree(o)", "case len(changes) == 0:"), watchSuite},
+	{"watch: nothing is put to use without a person", watchFile, one("case len(changes) == 0:\n\t\tsrc.agree(o)", "case true:\n\t\tsrc.agree(o)"), watchSuite},
+	{"watch: not too often", watchFile, one("d = d*9/10 + rand.N(d/5)\n\treturn now.Add(min(max(d, minCheck), maxCheck))", "d = d*9/10 + rand.N(d/5)\n\treturn now.Add(min(d, maxCheck))"), watchSuite},
+	{"watch: not too seldom", watchFile, one("d = d*9/10 + rand.N(d/5)\n\treturn now.Add(min(max(d, minCheck), maxCheck))", "d = d*9/10 + rand.N(d/5)\n\treturn now.Add(max(d, minCheck))"), watchSuite},
+	{"watch: before the document's end", watchFile, one("if !end.IsZero() {", "if false {"), watchSuite},
+	{"watch: after an error soon again", watchFile, one("case failed:", "case false:"), watchSuite},
+	{"watch: the end of the program is no error", watchFile, one("if err := ctx.Err(); err != nil {", "if err := ctx.Err(); err != nil && false {"), watchSuite},
+	{"watch: an address that was changed meanwhile", watchFile, one("|| err == nil && now.MetadataWatch != src.MetadataWatch {", "{"), watchSuite},
+	{"watch: agreed to what was seen", watchFile, one("case p.Hash != hash:", "case false:"), watchSuite},
+	{"watch: agreed to what waits", watchFile, one("case !waits:", "case false:"), watchSuite},
+	{"watch: settings that changed while somebody agrees", watchFile, one("p, ok := src.waiting(s)\n\t\treturn matches(p, ok, hash)", "_, _ = src.waiting(s)\n\t\treturn nil"), watchSuite},
+	{"watch: a document that changed while somebody agrees", watchFile, one("if row.found == nil || row.found.fingerprint() != src.found.fingerprint() {", "if false {"), watchSuite},
+	{"watch: what was agreed to waits no more", watchFile, one("row.agree(*row.found)\n", ""), watchSuite},
+	{"watch: turned down is what was seen", watchFile, one("if err := matches(p, ok, hash); err != nil {\n\t\t\treturn err\n\t\t}\n\t\tsrc.settled", "_, _ = p, ok\n\t\tsrc.settled"), watchSuite},
+	{"watch: what was turned down isn't proposed again", watchFile, one("src.settled = src.found.fingerprint()\n", ""), watchSuite},
+	{"watch: what is due", sourceFile, one("WHERE next_at <= $1\n", "WHERE $1 <> 0\n"), watchSuite},
+	{"watch: a claim holds", sourceFile, one("_, err = tx.Exec(`UPDATE metadata_sources SET next_at = $1 WHERE", "_, err = tx.Exec(`UPDATE metadata_sources SET next_at = next_at + 0 * $1 WHERE"), watchSuite},
+}
