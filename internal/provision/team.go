@@ -52,6 +52,7 @@ func loadTeam(tx *store.Tx, t *target, id directory.GroupID) (groupAt, error) {
 	g.state = plan.TeamState{
 		Known: link.Known, Linked: link.Linked, Remote: link.RemoteID, Name: link.Snapshot.DisplayName(),
 		Resource: link.Snapshot, Matches: 1, People: map[string]plan.Ref{},
+		MembersHidden: t.connector.SCIM.Groups.MembersHidden,
 	}
 	if g.state.Members, err = memberIDs(tx, o.app, o.id); err != nil {
 		return g, err
@@ -186,7 +187,7 @@ func (e *Engine) syncTeam(ctx context.Context, l work.Lease, t *target, o object
 		}
 		if scim.ClassOf(err) == scim.Conflict && step.Kind == plan.Create && !run.conflicted {
 			run.conflicted = true
-			g.state = plan.TeamState{Known: plan.Unknown, People: g.state.People}
+			g.state = plan.TeamState{Known: plan.Unknown, People: g.state.People, MembersHidden: g.state.MembersHidden}
 			continue
 		}
 		if err != nil {

@@ -115,6 +115,9 @@ type TeamState struct {
 	ClaimedBy string
 	// People tells who is behind a remote user id, for labels. Optional.
 	People map[string]Ref
+	// MembersHidden: no answer of the target carries members, so that those remembered of
+	// acknowledged writes are the best that is known.
+	MembersHidden bool
 }
 
 // Leavers says what happens to people who lose access.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -858,5 +859,20 @@ func TestOnePrimaryAddress(t *testing.T) {
 				t.Errorf("left to do: %v", sketches(rest))
 			}
 		})
+	}
+}
+
+// Where no answer carries members, a read doesn't take away what is remembered of them.
+func TestSeenWhereMembersAreHidden(t *testing.T) {
+	team := plan.TeamState{Linked: true, Remote: "rg", Name: "Old", Members: []string{"r1", "r2"}, MembersHidden: true}
+	again := team.Seen(scim.Resource{"id": "rg", "displayName": "New", "members": []any{}})
+	if again.Name != "New" || !slices.Equal(again.Members, []string{"r1", "r2"}) || !again.MembersHidden {
+		t.Errorf("read: %+v", again)
+	}
+	if other := team.Seen(scim.Resource{"id": "rx", "displayName": "Old"}); len(other.Members) != 0 || !other.MembersHidden {
+		t.Errorf("another group: %+v", other)
+	}
+	if gone := team.Seen(); gone.Known != plan.Absent || len(gone.Members) != 0 || !gone.MembersHidden {
+		t.Errorf("gone: %+v", gone)
 	}
 }

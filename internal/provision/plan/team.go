@@ -347,11 +347,16 @@ func (s Step) Writes() bool { return s.Method != "" && s.Method != http.MethodGe
 // there.
 func (s TeamState) Seen(hits ...scim.Resource) TeamState {
 	if len(hits) == 0 {
-		return TeamState{Known: Absent, People: s.People}
+		return TeamState{Known: Absent, People: s.People, MembersHidden: s.MembersHidden}
 	}
 	out := s
 	out.Known, out.Matches, out.Resource = Fresh, len(hits), hits[0]
-	out.Name, out.Members = hits[0].DisplayName(), hits[0].Members()
+	out.Name = hits[0].DisplayName()
+	if !s.MembersHidden {
+		out.Members = hits[0].Members()
+	} else if hits[0].ID() != s.Remote {
+		out.Members = nil // another group, of which nothing is remembered
+	}
 	if id := hits[0].ID(); id != s.Remote {
 		out.Remote, out.Linked, out.ClaimedBy = id, false, ""
 	}
@@ -367,7 +372,7 @@ func (s TeamState) After(step Step, answer scim.Resource) TeamState {
 		out.Linked, out.Matches = true, 1
 	case Create:
 		out = TeamState{
-			Known: Remembered, Linked: true, Matches: 1, People: s.People,
+			Known: Remembered, Linked: true, Matches: 1, People: s.People, MembersHidden: s.MembersHidden,
 			Remote: answer.ID(), Name: step.Body.DisplayName(), Members: step.Body.Members(),
 		}
 		out.Resource = overlay(answer, step.Body)
@@ -386,7 +391,7 @@ func (s TeamState) After(step Step, answer scim.Resource) TeamState {
 		if step.On.Remote != s.Remote {
 			break // the old group of a replacement
 		}
-		out = TeamState{Known: Absent, People: s.People}
+		out = TeamState{Known: Absent, People: s.People, MembersHidden: s.MembersHidden}
 	case AddMembers:
 		out.Known, out.Members = Remembered, slices.Clone(s.Members)
 		have := make(map[string]bool, len(s.Members))
