@@ -467,6 +467,9 @@ func (k *checker) scim(s *SCIM, refs map[string]bool) {
 		k.subset("scim.groups.match", g.Match, g.Filters)
 		oneOf(k, "scim.groups.memberUpdate", g.MemberUpdate, WritePatch, WritePut)
 		oneOf(k, "scim.groups.memberRemoval", g.MemberRemoval, RemoveByFilter, RemoveByValue)
+		for i, a := range g.Required {
+			oneOf(k, fmt.Sprintf("scim.groups.required[%d]", i), a, "externalId", "members")
+		}
 		if g.MembersHidden && (g.MembersInList || g.MemberUpdate == WritePut) {
 			k.bad("scim.groups.membersHidden", "contradicts membersInList or memberUpdate put")
 		}

@@ -66,6 +66,7 @@ func TestFaultyFilesAreRefusedWithTheirPlace(t *testing.T) {
 		{"token address without its scheme", "custom-scim.yaml", "    scheme: bearer\n", "    scheme: bearer\n    tokenURL: https://example.com/token\n", "tokenURL:", "exactly for the scheme"},
 		{"token to be exchanged nowhere", "custom-scim.yaml", "scheme: bearer", "scheme: account", "token:", "exactly for the scheme"},
 		{"unknown scheme of a token", "custom-scim.yaml", "scheme: bearer", "scheme: basic", "scheme: basic", "not one of"},
+		{"groups need what can't be sent", "custom-scim.yaml", "    rename: true\n", "    rename: true\n    required: [owner]\n", "required: [owner]", "not one of"},
 		{"members in lists and hidden", "custom-scim.yaml", "    membersInList: true\n", "    membersInList: true\n    membersHidden: true\n", "membersHidden:", "contradicts"},
 		{"match is no filter", "atlassian-cloud.yaml", "match: [externalId, userName]", "match: [externalId, emails]", "match: [externalId, emails]", "not among the filters"},
 		{"rename without advice", "custom-scim.yaml", "rename: true", "rename: false", "groups:", "say what to do"},

@@ -155,6 +155,9 @@ type GroupFacts struct {
 	Rename bool `yaml:"rename"`
 	// RenameAdvice says what to do where Rename is false.
 	RenameAdvice string `yaml:"renameAdvice"`
+	// Required are attributes without which a create is refused, beside displayName:
+	// "externalId" and "members" are known.
+	Required []string `yaml:"required"`
 	// MembersOnCreate tells whether members in the POST can be relied on.
 	MembersOnCreate bool `yaml:"membersOnCreate"`
 	// MemberUpdate is how membership is changed.

@@ -218,6 +218,7 @@ func abilities(c *catalog.SCIM, s app.SCIMSettings) plan.Abilities {
 		ManageGroups:      s.ManageGroups && c.Groups.Supported,
 		RenameGroups:      c.Groups.Rename,
 		CreateWithMembers: c.Groups.MembersOnCreate,
+		GroupRequired:     c.Groups.Required,
 		MemberBatch:       c.Groups.MemberBatch,
 
 		RemoveMembersByValue: c.Groups.MemberRemoval == catalog.RemoveByValue,

@@ -153,6 +153,9 @@ type Abilities struct {
 	RenameGroups bool
 	// CreateWithMembers: a new group may bring members in its POST.
 	CreateWithMembers bool
+	// GroupRequired: attributes without which a new group is refused, of "externalId" (our id
+	// is sent) and "members" (an empty list, if there are none yet).
+	GroupRequired []string
 	// MemberBatch is the most members in one request; 100 when zero.
 	MemberBatch int
 	// RemoveMembersByValue: members are removed by a list of values in place of

@@ -876,3 +876,35 @@ func TestSeenWhereMembersAreHidden(t *testing.T) {
 		t.Errorf("gone: %+v", gone)
 	}
 }
+
+// A new group carries what the target wants of one, also when nobody is in it yet.
+func TestNewGroupCarriesWhatIsRequired(t *testing.T) {
+	team := plan.Team{ID: "g1", Name: "Staff", Want: plan.Present, Members: []plan.Ref{{Type: scim.User, ID: "u1"}}}
+	for name, x := range map[string]struct {
+		required []string
+		with     bool
+		members  []plan.Ref
+		want     scim.Resource
+	}{
+		"nothing": {nil, false, team.Members, scim.Resource{"displayName": "Staff"}},
+		"both, nobody has an account yet": {[]string{"externalId", "members"}, true, team.Members,
+			scim.Resource{"displayName": "Staff", "externalId": "g1", "members": []any{}}},
+		"both, with a member": {[]string{"externalId", "members"}, true, []plan.Ref{{Type: scim.User, ID: "u1", Remote: "r1"}},
+			scim.Resource{"displayName": "Staff", "externalId": "g1", "members": []any{map[string]any{"value": "r1"}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := plan.Full()
+			a.GroupRequired, a.CreateWithMembers = x.required, x.with
+			mine := team
+			mine.Members = x.members
+			steps := plan.ForTeam(mine, plan.TeamState{Known: plan.Absent}, a)
+			if len(steps) == 0 || steps[0].Kind != plan.Create {
+				t.Fatalf("steps: %+v", steps)
+			}
+			x.want["schemas"] = []any{scim.SchemaGroup}
+			if d := cmp.Diff(x.want, steps[0].Body); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}

@@ -136,6 +136,12 @@ func create(t Team, a Abilities, self Ref) []Step {
 	self.Remote = ""
 	members := sortedMembers(t.Members)
 	body := scim.Resource{"schemas": []any{scim.SchemaGroup}, "displayName": t.Name}
+	if slices.Contains(a.GroupRequired, "externalId") {
+		body["externalId"] = t.ID
+	}
+	if slices.Contains(a.GroupRequired, "members") {
+		body["members"] = []any{}
+	}
 	step := Step{
 		Kind: Create, For: self, On: self, Method: http.MethodPost, Body: body,
 		Changes: []Change{{Path: "displayName", New: t.Name}},
