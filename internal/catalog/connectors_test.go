@@ -2,13 +2,16 @@ package catalog
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/scim"
 )
 
@@ -307,5 +310,49 @@ func quirkList(b *strings.Builder, con *Connector, quirks []Quirk) {
 			}
 		}
 		fmt.Fprintf(b, "- %s *%s* (%s: %s)\n", q.Fact, q.Measure, q.Basis, strings.Join(refs, ", "))
+	}
+}
+
+// A person who signs in is found by what provisioning sent: NameID is the user name, the
+// work e-mail or our id. A persistent name is made, not mapped.
+func TestNameIDIsSomethingProvisioned(t *testing.T) {
+	c := builtinCatalog(t)
+	for _, con := range c.All() {
+		if con.SAML == nil || con.SCIM == nil || con.SAML.NameID.Format == saml.NameIDPersistent {
+			continue
+		}
+		sm, err := c.SAMLMapping(con.Key, MappingOverride{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pm, err := c.SCIMMapping(con.Key, MappingOverride{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims, err := sm.Apply(rich(con))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := pm.Apply(rich(con))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := claims.NameID.Value; v != d.Values["userName"] && v != d.Values["externalId"] && v != d.Values[`emails[type eq "work"].value`] {
+			t.Errorf("%s: NameID %q is nothing that the account is known by", con.Key, v)
+		}
+	}
+}
+
+// Hints, warnings and quirks are plain words; marks are for guides.
+func TestPlainWordsHoldNoMarks(t *testing.T) {
+	plain := regexp.MustCompile("(?m)^ +(hint|label|warning|fact|measure|deleteEffect|deactivateEffect|renameAdvice): .*(\\*\\*|`|\\{\\{).*$")
+	files, err := fs.Glob(builtin, "connectors/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		for _, line := range plain.FindAllString(readConnector(t, filepath.Base(f)), -1) {
+			t.Errorf("%s: %s", f, strings.TrimSpace(line))
+		}
 	}
 }
