@@ -157,8 +157,11 @@ type SCIMSettings struct {
 	ManageGroups bool `json:"manageGroups"`
 	// Mapping is what differs from the connector's.
 	Mapping catalog.MappingOverride `json:"mapping"`
-	OnLeave OnLeave                 `json:"onLeave"`
-	Guard   Guard                   `json:"guard"`
+	// ScopeFilter is an expression over `user` that narrows who is provisioned among the members of bound groups; "" is
+	// all of them. Whoever it leaves out is treated as a leaver. It doesn't touch sign-on.
+	ScopeFilter string  `json:"scopeFilter"`
+	OnLeave     OnLeave `json:"onLeave"`
+	Guard       Guard   `json:"guard"`
 	// TokenExpiresAt is when the token ends, zero if unknown.
 	TokenExpiresAt time.Time `json:"tokenExpiresAt,omitzero"`
 	// RatePerSecond, Burst and Concurrency bound our requests over all replicas; zero means the connector's.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/audit"
@@ -29,45 +30,47 @@ func (a *Applications) bind(ctx context.Context, by access.Actor, id ID, group d
 	if err := access.Allow(by, access.ManageApplications); err != nil {
 		return err
 	}
-	return a.db.Update(ctx, func(tx *store.Tx) error {
-		app, err := getForUpdate(tx, id)
-		if err != nil {
-			return err
-		}
-		name, err := store.One(tx, store.Scalar[string], `SELECT name FROM groups WHERE id = $1`, string(group))
-		if errors.Is(err, store.ErrNotFound) {
-			return problem.New(problem.NotFound, "There is no such group. It may have been deleted.")
-		}
-		if err != nil {
-			return err
-		}
-		now := a.now().UTC()
-		query, args := `DELETE FROM bindings WHERE application_id = $1 AND group_id = $2`, []any{string(id), string(group)}
-		if bound {
-			query = `INSERT INTO bindings (application_id, group_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
-			args = append(args, store.Micros(now))
-		}
-		n, err := tx.Exec(query, args...)
-		if err != nil || n == 0 {
-			return err
-		}
-		if err := raiseGeneration(tx, id); err != nil {
-			return err
-		}
-		e := event(by, app, audit.AssociationChange, fmt.Sprintf("Group %s was bound to %s.", name, app.Label))
-		c := audit.Change{Attribute: "groups", New: name}
-		if !bound {
-			e.Message = fmt.Sprintf("Group %s was unbound from %s.", name, app.Label)
-			c.Old, c.New = name, nil
-		}
-		e.Changes = []audit.Change{c}
-		e.Detail = map[string]any{"group": map[string]any{"id": group, "name": name}}
-		eid, err := audit.Record(tx, now, e)
-		if err != nil {
-			return err
-		}
-		return audit.Changed(tx, now, audit.KindApplication, string(id), eid)
-	})
+	return a.db.Update(ctx, func(tx *store.Tx) error { return bindGroup(tx, a.now().UTC(), by, id, group, bound) })
+}
+
+// bindGroup binds or unbinds one group. Where it is so already there is no event.
+func bindGroup(tx *store.Tx, now time.Time, by access.Actor, id ID, group directory.GroupID, bound bool) error {
+	app, err := getForUpdate(tx, id)
+	if err != nil {
+		return err
+	}
+	name, err := store.One(tx, store.Scalar[string], `SELECT name FROM groups WHERE id = $1`, string(group))
+	if errors.Is(err, store.ErrNotFound) {
+		return problem.New(problem.NotFound, "There is no such group. It may have been deleted.")
+	}
+	if err != nil {
+		return err
+	}
+	query, args := `DELETE FROM bindings WHERE application_id = $1 AND group_id = $2`, []any{string(id), string(group)}
+	if bound {
+		query = `INSERT INTO bindings (application_id, group_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+		args = append(args, store.Micros(now))
+	}
+	n, err := tx.Exec(query, args...)
+	if err != nil || n == 0 {
+		return err
+	}
+	if err := raiseGeneration(tx, id); err != nil {
+		return err
+	}
+	e := event(by, app, audit.AssociationChange, fmt.Sprintf("Group %s was bound to %s.", name, app.Label))
+	c := audit.Change{Attribute: "groups", New: name}
+	if !bound {
+		e.Message = fmt.Sprintf("Group %s was unbound from %s.", name, app.Label)
+		c.Old, c.New = name, nil
+	}
+	e.Changes = []audit.Change{c}
+	e.Detail = map[string]any{"group": map[string]any{"id": group, "name": name}}
+	eid, err := audit.Record(tx, now, e)
+	if err != nil {
+		return err
+	}
+	return audit.Changed(tx, now, audit.KindApplication, string(id), eid)
 }
 
 // BoundGroups returns the groups that are bound to an application, by name. Needs ReadApplications.

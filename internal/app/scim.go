@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/catalog"
+	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -34,35 +35,117 @@ func (s *SCIM) begun() bool { return s.BaseURL != "" || s.TokenSet }
 // SaveSCIM changes the provisioning settings. A change of mapping or scope raises the generation and is worked out at
 // once if provisioning is active. change may run more than once. Needs ManageApplications.
 func (a *Applications) SaveSCIM(ctx context.Context, by access.Actor, id ID, change func(*SCIMSettings) error) (Application, error) {
+	return a.ChangeSCIM(ctx, by, id, SCIMChange{Settings: change}, nil)
+}
+
+// SCIMChange is a change of what an application provisions. It is looked at as a whole and made in one transaction.
+type SCIMChange struct {
+	// Settings changes the settings; nil keeps them. It may run more than once.
+	Settings func(*SCIMSettings) error
+	// Bind are groups to bind, Unbind to unbind.
+	Bind, Unbind []directory.GroupID
+}
+
+// ProposeSCIM returns an application as a change of settings would make it, checked as when it is saved. Nothing is
+// saved; groups are left to the caller.
+func (a *Applications) ProposeSCIM(app Application, c SCIMChange) (Application, error) {
+	if c.Settings == nil {
+		return app, nil
+	}
+	after, err := a.changedSCIM(app, c.Settings)
+	app.SCIM.SCIMSettings = after
+	return app, err
+}
+
+// changedSCIM returns the settings after a change, checked and tidied.
+func (a *Applications) changedSCIM(app Application, change func(*SCIMSettings) error) (SCIMSettings, error) {
+	con, err := a.catalog.Get(app.Connector)
+	if err != nil {
+		return SCIMSettings{}, err
+	}
+	if con.SCIM == nil {
+		return SCIMSettings{}, problem.New(problem.Invalid, "%s can't be provisioned by SCIM.", con.Name)
+	}
+	after := cloneSCIM(app.SCIM.SCIMSettings)
+	if err := change(&after); err != nil {
+		return after, err
+	}
+	if err := a.checkSCIM(&after, con); err != nil {
+		return after, err
+	}
+	if (app.SCIM.Status == Active || app.SCIM.Status == Paused) && after.BaseURL == "" {
+		return after, problem.New(problem.Conflict, "Provisioning is %s and needs its base URL. Deactivate it before removing that.", app.SCIM.Status)
+	}
+	return after, nil
+}
+
+// ChangeSCIM makes a change. check, if there is one, sees the application in the transaction that makes the change, and
+// keeps it from being made by an error. Needs ManageApplications.
+func (a *Applications) ChangeSCIM(ctx context.Context, by access.Actor, id ID, c SCIMChange, check func(*store.Tx, Application) error) (Application, error) {
+	if check == nil {
+		check = func(*store.Tx, Application) error { return nil }
+	}
+	bindings := func(tx *store.Tx, now time.Time) error {
+		for _, g := range c.Bind {
+			if err := bindGroup(tx, now, by, id, g, true); err != nil {
+				return err
+			}
+		}
+		for _, g := range c.Unbind {
+			if err := bindGroup(tx, now, by, id, g, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if c.Settings == nil {
+		if err := access.Allow(by, access.ManageApplications); err != nil {
+			return Application{}, err
+		}
+		var out Application
+		err := a.db.Update(ctx, func(tx *store.Tx) error {
+			was, err := getForUpdate(tx, id)
+			if err != nil {
+				return err
+			}
+			if err := check(tx, was); err != nil {
+				return err
+			}
+			if err := bindings(tx, a.now().UTC()); err != nil {
+				return err
+			}
+			out, err = GetApplication(tx, id)
+			return err
+		})
+		return out, err
+	}
 	return a.edit(ctx, by, id, 0, func(app *Application) (func(*store.Tx, time.Time) error, error) {
-		con, err := a.catalog.Get(app.Connector)
+		before := app.SCIM.SCIMSettings
+		after, err := a.changedSCIM(*app, c.Settings)
 		if err != nil {
 			return nil, err
 		}
-		if con.SCIM == nil {
-			return nil, problem.New(problem.Invalid, "%s can't be provisioned by SCIM.", con.Name)
-		}
-		before := app.SCIM.SCIMSettings
-		after := cloneSCIM(before)
-		if err := change(&after); err != nil {
-			return nil, err
-		}
-		if err := a.checkSCIM(&after, con); err != nil {
-			return nil, err
-		}
-		if reflect.DeepEqual(cloneSCIM(before), cloneSCIM(after)) {
+		same := reflect.DeepEqual(cloneSCIM(before), cloneSCIM(after))
+		if same && len(c.Bind)+len(c.Unbind) == 0 {
 			return nil, nil
-		}
-		if (app.SCIM.Status == Active || app.SCIM.Status == Paused) && after.BaseURL == "" {
-			return nil, problem.New(problem.Conflict, "Provisioning is %s and needs its base URL. Deactivate it before removing that.", app.SCIM.Status)
 		}
 		raise := int64(0)
 		if before.BaseURL != after.BaseURL || before.ManageGroups != after.ManageGroups || before.OnLeave != after.OnLeave ||
-			!reflect.DeepEqual(cloneSCIM(before).Mapping, cloneSCIM(after).Mapping) {
+			before.ScopeFilter != after.ScopeFilter || !reflect.DeepEqual(cloneSCIM(before).Mapping, cloneSCIM(after).Mapping) {
 			raise = 1
 		}
 		was := *app
 		return func(tx *store.Tx, now time.Time) error {
+			current, err := GetApplication(tx, id)
+			if err != nil {
+				return err
+			}
+			if err := check(tx, current); err != nil {
+				return err
+			}
+			if err := bindings(tx, now); err != nil || same {
+				return err
+			}
 			if err := saveSCIM(tx, id, after, raise, now); err != nil {
 				return err
 			}
@@ -125,6 +208,16 @@ func (a *Applications) checkSCIM(s *SCIMSettings, con *catalog.Connector) error 
 	}
 	if _, err := a.catalog.SCIMMapping(con.Key, s.Mapping); err != nil {
 		addMapping(&f, err)
+	}
+	s.ScopeFilter = strings.TrimSpace(strings.ReplaceAll(s.ScopeFilter, "\r\n", "\n"))
+	if s.ScopeFilter != "" {
+		if _, err := a.catalog.Compiler().Filter(s.ScopeFilter); err != nil {
+			fault, ok := errors.AsType[*catalog.ExpressionError](err)
+			if !ok {
+				return err
+			}
+			f.Add("scopeFilter", "Line %d, column %d: %s.", fault.Line, fault.Column, strings.TrimSuffix(fault.Message, "."))
+		}
 	}
 	return f.Err()
 }

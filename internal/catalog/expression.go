@@ -63,6 +63,8 @@ type program struct {
 	prog cel.Program
 	// reads are the names of the attributes that the expression looks at, sorted.
 	reads []string
+	// gives is the type of its value.
+	gives *cel.Type
 }
 
 func newEnv() (*cel.Env, error) {
@@ -134,7 +136,7 @@ func (c *Compiler) compile(expr string) (*program, error) {
 	if err != nil {
 		return nil, &ExpressionError{Expression: expr, Line: 1, Column: 1, Message: err.Error()}
 	}
-	p := &program{prog: prog, reads: readsOf(checked.NativeRep())}
+	p := &program{prog: prog, reads: readsOf(checked.NativeRep()), gives: checked.OutputType()}
 	if len(c.programs) >= maxPrograms {
 		clear(c.programs)
 	}
