@@ -49,6 +49,7 @@ type Engine struct {
 	Config
 	mu      sync.Mutex
 	targets map[app.ID]*target
+	holds   holds
 }
 
 // The kinds of lane.
@@ -74,10 +75,10 @@ func New(c Config) *Engine {
 	if c.Sweep <= 0 {
 		c.Sweep = 15 * time.Minute
 	}
-	e := &Engine{Config: c, targets: map[app.ID]*target{}}
+	e := &Engine{Config: c, targets: map[app.ID]*target{}, holds: newHolds()}
 	c.Pool.Handle(laneSync, work.Options{Workers: c.Workers, PerScope: e.window}, e.sync)
-	c.Pool.Handle(laneSweep, work.Options{Workers: 2}, e.sweep)
-	c.Pool.Handle(laneImport, work.Options{Workers: 2}, e.list)
+	c.Pool.Handle(laneSweep, work.Options{Workers: 2, PerScope: e.holding(1)}, e.sweep)
+	c.Pool.Handle(laneImport, work.Options{Workers: 2, PerScope: e.holding(1)}, e.list)
 	c.Pool.Every(laneSweep, c.Sweep, e.sweepAll)
 	return e
 }
@@ -277,6 +278,9 @@ func (e *Engine) window(scope string) int {
 		return 1
 	}
 	if t.app.SCIM.Status == app.Paused || t.app.SCIM.Status == app.Stopped {
+		return 0
+	}
+	if mine, err := e.held(ctx, t); err == nil && !mine {
 		return 0
 	}
 	const moment = 50 * time.Millisecond

@@ -42,8 +42,9 @@ type world struct {
 	target *scimtest.Target
 	app    app.ID
 	group  directory.GroupID
+	cat    *catalog.Catalog
+	name   string // of the replica
 	stop   func()
-	start  func()
 }
 
 func newWorld(t *testing.T, db *store.DB) *world {
@@ -58,23 +59,7 @@ func newWorld(t *testing.T, db *store.DB) *world {
 		DB: db, Catalog: cat, Pairs: keys.NewPairs(sealer, time.Now), Sealer: sealer, PublicURL: "http://127.0.0.1", Now: time.Now,
 	})
 	base := w.target.Start(t)
-	w.start = func() {
-		pool := work.NewPool(db, slog.New(slog.DiscardHandler), time.Now)
-		client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{}}
-		w.engine = provision.New(provision.Config{
-			DB: db, Catalog: cat, Apps: w.apps, Directory: w.dir, Pool: pool, HTTP: client, Version: "test",
-			Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		})
-		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = pool.Run(ctx) })
-		wg.Go(func() { _ = w.engine.Run(ctx) })
-		w.stop = sync.OnceFunc(func() {
-			cancel()
-			wg.Wait()
-			client.CloseIdleConnections()
-		})
-	}
+	w.cat, w.name = cat, "test"
 	w.start()
 	t.Cleanup(func() { w.stop() })
 	a, err := w.apps.Create(t.Context(), owner, app.NewApplication{Connector: "atlassian-cloud", Attributes: app.Attributes{Label: "Atlassian"}})
@@ -92,6 +77,25 @@ func newWorld(t *testing.T, db *store.DB) *world {
 	w.group = g.ID
 	w.must(w.apps.Bind(t.Context(), owner, w.app, w.group))
 	return w
+}
+
+// start runs an engine, until stop.
+func (w *world) start() {
+	pool := work.NewPool(w.db, slog.New(slog.DiscardHandler), time.Now)
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{}}
+	w.engine = provision.New(provision.Config{
+		DB: w.db, Catalog: w.cat, Apps: w.apps, Directory: w.dir, Pool: pool, HTTP: client, Version: w.name,
+		Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = pool.Run(ctx) })
+	wg.Go(func() { _ = w.engine.Run(ctx) })
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+		client.CloseIdleConnections()
+	})
 }
 
 func (w *world) must(err error) {

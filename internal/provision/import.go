@@ -69,7 +69,7 @@ func (e *Engine) StartImport(ctx context.Context, by access.Actor, id app.ID) (I
 			imp.ID, string(id), store.Micros(now)); err != nil {
 			return err
 		}
-		return work.Want(tx, now, work.Lane{Kind: laneImport, Key: imp.ID, Scope: "import"})
+		return work.Want(tx, now, work.Lane{Kind: laneImport, Key: imp.ID, Scope: string(id)})
 	})
 	return imp, err
 }
@@ -219,7 +219,7 @@ func (e *Engine) list(ctx context.Context, l work.Lease) error {
 		}); err != nil {
 			return err
 		}
-		if err := t.wait(ctx, e.Now()); err != nil {
+		if err := e.wait(ctx, t); err != nil {
 			return err
 		}
 	}

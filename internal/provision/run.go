@@ -65,7 +65,7 @@ func (r *run) call(ctx context.Context, send func() (scim.Exchange, error)) (sci
 		return scim.Exchange{}, err
 	}
 	defer leave()
-	if err := r.t.wait(ctx, r.e.Now()); err != nil {
+	if err := r.e.wait(ctx, r.t); err != nil {
 		return scim.Exchange{}, err
 	}
 	ex, err := send()
@@ -133,7 +133,7 @@ func (r *run) scan(ctx context.Context, step plan.Step, is func(scim.Resource) b
 				hits = append(hits, res)
 			}
 		}
-		if err := r.t.wait(ctx, r.e.Now()); err != nil {
+		if err := r.e.wait(ctx, r.t); err != nil {
 			return nil, err
 		}
 	}
@@ -313,6 +313,11 @@ func (r *run) failed(ctx context.Context, s plan.Step, ex scim.Exchange, cause e
 				return err
 			}
 			r.link.stored = true
+		}
+		if call.Class == scim.Throttled || call.Class == scim.Temporary {
+			if err := r.e.quiet(tx, r.t); err != nil {
+				return err
+			}
 		}
 		if call.Class == scim.Unauthorized {
 			if err := r.e.stop(tx, r.t.app.ID, reason); err != nil {

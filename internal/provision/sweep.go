@@ -328,7 +328,7 @@ func (e *Engine) prime(ctx context.Context, t *target, cause string) (map[direct
 				}
 			}
 		}
-		if err := t.wait(ctx, e.Now()); err != nil {
+		if err := e.wait(ctx, t); err != nil {
 			return nil, err
 		}
 	}

@@ -319,5 +319,8 @@ func (s *Server) Run(ctx context.Context, listener net.Listener, told func()) er
 	if told != nil {
 		told()
 	}
-	return g.Wait()
+	err := g.Wait()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, s.Engine.Release(end))
 }

@@ -92,6 +92,7 @@ type Request struct {
 	Header http.Header
 	Body   string
 	Status int // what was answered; 0 after a hang-up
+	At     time.Time
 }
 
 // String is "METHOD path?query body".
@@ -275,7 +276,7 @@ func (t *Target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, t.quirks.BasePath)
 	at := len(t.requests)
 	t.requests = append(t.requests, Request{
-		Method: r.Method, Path: path, Query: r.URL.RawQuery, Header: r.Header.Clone(), Body: string(body),
+		Method: r.Method, Path: path, Query: r.URL.RawQuery, Header: r.Header.Clone(), Body: string(body), At: time.Now(),
 	})
 	fault := t.fault(r.Method, path)
 	t.mu.Unlock()
