@@ -30,6 +30,39 @@ func (a Abilities) fixed(i item) bool {
 	})
 }
 
+// among says whether the item is named by one of the paths, as a whole attribute or as the very
+// part of it.
+func (i item) among(paths []string) bool { return Abilities{Fixed: paths}.fixed(i) }
+
+// without are the items that are written to an account that is there: not those that the target
+// has from its first write, nor those that are kept as they are there.
+func (w wants) without(kept map[string]Kept, have scim.Resource, a Abilities) wants {
+	if len(kept) == 0 && len(a.FirstWrite) == 0 {
+		return w
+	}
+	return slices.DeleteFunc(slices.Clone(w), func(i item) bool {
+		if i.isCore("active") {
+			return false
+		}
+		if i.among(a.FirstWrite) {
+			return true
+		}
+		k, ok := kept[i.text]
+		if !ok || !same(k.Ours, i.value) {
+			return false
+		}
+		old, _ := w.current(i, have)
+		return k.Any || same(k.Theirs, old)
+	})
+}
+
+// same compares two values, of which one may have been stored meanwhile; nothing and empty are
+// the same.
+func same(a, b any) bool {
+	a, b = scim.Value(a), scim.Value(b)
+	return scim.Empty(a) && scim.Empty(b) || scim.Equal(a, b)
+}
+
 // slot is the path of the element that the item is about, without the
 // sub-attribute.
 func (i item) slot() scim.Path {

@@ -36,6 +36,9 @@ func ForPerson(p Person, s PersonState, a Abilities) []Step {
 }
 
 func present(p Person, s PersonState, a Abilities, self Ref) []Step {
+	if p.Fault != "" {
+		return []Step{blocked(self, BadScope, p.Fault)}
+	}
 	if len(p.Attributes.Missing) > 0 {
 		return []Step{blocked(self, MissingAttribute,
 			"A required attribute has no value: "+strings.Join(p.Attributes.Missing, ", ")+".")}
@@ -46,6 +49,9 @@ func present(p Person, s PersonState, a Abilities, self Ref) []Step {
 	}
 	switch s.Known {
 	case Absent:
+		if s.Lost {
+			return []Step{lost(self)}
+		}
 		body, err := want.body()
 		if err != nil {
 			return []Step{blocked(self, BadMapping, "The attribute mapping can't be used: "+err.Error()+".")}
@@ -69,6 +75,7 @@ func present(p Person, s PersonState, a Abilities, self Ref) []Step {
 		}
 		steps = append(steps, Step{Kind: Adopt, For: self, On: self, Match: want.matchedBy(p, s.Resource, a)})
 	}
+	want = want.without(p.Kept, s.Resource, a)
 	diffs := slices.DeleteFunc(want.differences(s.Resource), func(d diff) bool { return a.fixed(d.item) })
 	if len(diffs) == 0 {
 		return steps
@@ -162,6 +169,14 @@ func find(self Ref, byID bool, match []Match) Step {
 	}
 	self.Remote = ""
 	return Step{Kind: Lookup, For: self, On: self, Method: http.MethodGet, Match: match}
+}
+
+// lost is the step of an object that was deleted at the target.
+func lost(self Ref) Step {
+	self.Remote = ""
+	s := blocked(self, DeletedThere, lostReason)
+	s.Alternative = AlternativeRecreate
+	return s
 }
 
 func blocked(self Ref, code, reason string) Step {

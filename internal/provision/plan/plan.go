@@ -69,10 +69,24 @@ type Person struct {
 	ID    string // our immutable id, which is the externalId at the target
 	Label string // for people
 	Want  Want
+	// Fault says, in a sentence for people, why it can't be worked out what the
+	// person should be; it blocks. Only read when Want is Present.
+	Fault string
 	// Attributes come from the mapping. "active" is set here by Want, and
 	// "externalId" to ID unless the mapping gives one. Only read when Want is
 	// Present.
 	Attributes scim.Desired
+	// Kept are paths at which the target may hold something else.
+	Kept map[string]Kept
+}
+
+// Kept is a difference that is left as it is at the target, for as long as the mapping gives what
+// it gave when the difference was found: a newer value is written.
+type Kept struct {
+	Ours   any `json:"ours"`
+	Theirs any `json:"theirs"`
+	// Any tells that whatever the target has is left, and not only Theirs.
+	Any bool `json:"any,omitempty"`
 }
 
 // PersonState is what is known of one user at the target.
@@ -88,6 +102,9 @@ type PersonState struct {
 	// ClaimedBy is the label of another person who is linked to Remote; it
 	// blocks.
 	ClaimedBy string
+	// Lost: somebody deleted it there, and only a person may have it made again.
+	// It counts while Known is Absent.
+	Lost bool
 	// Groups are the managed groups (bound, linked, with management on) that
 	// hold the person at the target, for taking leavers out.
 	Groups []Ref
@@ -101,6 +118,9 @@ type Team struct {
 	// Members are the entitled members, nested groups flattened. One without
 	// Remote has no account yet: it is planned, and sent once it has.
 	Members []Ref
+	// Kept are remote user ids whose membership is left as it is there, while it is as here:
+	// true, an account that should be a member; false, one that should be none.
+	Kept map[string]bool
 }
 
 // TeamState is what is known of one group at the target.
@@ -113,6 +133,8 @@ type TeamState struct {
 	Resource  scim.Resource // only needed for targets without PATCH
 	Matches   int
 	ClaimedBy string
+	// Lost is as of a person.
+	Lost bool
 	// People tells who is behind a remote user id, for labels. Optional.
 	People map[string]Ref
 	// MembersHidden: no answer of the target carries members, so that those remembered of
@@ -142,6 +164,9 @@ type Abilities struct {
 	// Fixed are attributes of users that the target takes in a POST only; a
 	// difference in them is left alone.
 	Fixed []string
+	// FirstWrite are attributes of users that are written when an account is made, and are the
+	// target's own affair from then on, also in a PUT.
+	FirstWrite []string
 	// MatchUsers are the attributes by which a user is looked up, in order, of
 	// those that the target can filter by. Empty: users are found by listing.
 	MatchUsers []string
@@ -210,11 +235,18 @@ const (
 	AlreadyClaimed    = "already_claimed"    // the remote object belongs to another of ours
 	RenameUnsupported = "rename_unsupported" // the target can't rename groups
 	BadMapping        = "bad_mapping"        // the mapping gives what can't be written
+	BadScope          = "bad_scope"          // whether a person is in scope can't be said
+	DeletedThere      = "deleted_there"      // somebody deleted it at the target
 )
 
 // AlternativeReplace is the act offered for a rename that the target can't do:
 // create new, move members, delete old; see [ReplaceTeam].
 const AlternativeReplace = "replace_group"
+
+// AlternativeRecreate is the act offered for an object that was deleted at the target.
+const AlternativeRecreate = "recreate"
+
+const lostReason = "It was deleted at the target, and isn't made again by itself."
 
 // Match is one condition of a look-up.
 type Match struct {

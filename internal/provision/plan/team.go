@@ -53,6 +53,9 @@ func ForTeam(t Team, s TeamState, a Abilities) []Step {
 	switch {
 	case known:
 	case s.Known == Absent:
+		if s.Lost {
+			return []Step{lost(self)}
+		}
 		if len(t.Members) == 0 {
 			return nil
 		}
@@ -191,8 +194,13 @@ func replaceMembers(t Team, s TeamState, a Abilities, self Ref, rename bool, add
 	step.Body["displayName"] = name
 	var all []Ref
 	for _, m := range sortedMembers(t.Members) {
-		if m.Remote != "" {
+		if keep, ok := t.Kept[m.Remote]; m.Remote != "" && (!ok || !keep || slices.Contains(s.Members, m.Remote)) {
 			all = append(all, m)
+		}
+	}
+	for _, id := range s.Members {
+		if keep, ok := t.Kept[id]; ok && !keep && !slices.ContainsFunc(all, func(r Ref) bool { return r.Remote == id }) {
+			all = append(all, Ref{Type: scim.User, Remote: id})
 		}
 	}
 	step.Body["members"] = memberValues(all)
@@ -243,14 +251,14 @@ func memberDiff(t Team, s TeamState) (add, remove []Ref) {
 	for _, m := range sortedMembers(t.Members) {
 		if m.Remote != "" {
 			want[m.Remote] = true
-			if have[m.Remote] {
+			if keep, ok := t.Kept[m.Remote]; have[m.Remote] || ok && keep {
 				continue
 			}
 		}
 		add = append(add, m)
 	}
 	for id := range have {
-		if want[id] {
+		if keep, ok := t.Kept[id]; want[id] || ok && !keep {
 			continue
 		}
 		m := s.People[id]
@@ -258,6 +266,13 @@ func memberDiff(t Team, s TeamState) (add, remove []Ref) {
 		remove = append(remove, m)
 	}
 	return add, sortedMembers(remove)
+}
+
+// MemberDiff tells which members are missing at the target, and who is one there and should not
+// be. Those without an account yet are not missing.
+func MemberDiff(t Team, s TeamState) (missing, foreign []Ref) {
+	missing, foreign = memberDiff(t, s)
+	return slices.DeleteFunc(missing, func(r Ref) bool { return r.Remote == "" }), foreign
 }
 
 // sortedMembers puts those with an account first, each part by our id, then the
