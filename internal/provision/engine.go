@@ -93,6 +93,7 @@ type target struct {
 	mapping   *catalog.SCIMMapping
 	client    *scim.Client
 	abilities plan.Abilities
+	scope
 	limiter   *rate.Limiter
 	// slots holds a token for each request under way.
 	slots  chan struct{}
@@ -182,6 +183,9 @@ func (e *Engine) build(a app.Application, token keys.Secret) (*target, error) {
 	}
 	if t.mapping, err = e.Catalog.SCIMMapping(a.Connector, a.SCIM.Mapping); err != nil {
 		return nil, fmt.Errorf("provision: mapping of %s: %w", a.Label, err)
+	}
+	if err := t.narrow(e.Catalog.Compiler(), a.SCIM.ScopeFilter); err != nil {
+		return nil, fmt.Errorf("provision: scope of %s: %w", a.Label, err)
 	}
 	t.abilities = abilities(con.SCIM, a.SCIM.SCIMSettings)
 	t.limiter = limiter(con.SCIM.Rate, a.SCIM.SCIMSettings)

@@ -92,12 +92,14 @@ func newPerson(tx *store.Tx, t *target, id directory.UserID, link Link, standing
 	}
 	if p.want.Want == plan.Gone && link.RemoteID != "" {
 		p.state.Groups, err = managedGroups(tx, t.app.ID, link.RemoteID)
+		p.state.Groups = t.managed(p.state.Groups)
 	}
 	return p, err
 }
 
 // decide works out whether the person should have an account, and what it should hold.
 func (p *person) decide(t *target, s app.Standing) error {
+	s.Via = t.via(s)
 	switch {
 	case s.User.State == directory.Staged:
 		p.want.Want, p.why = plan.Leave, "staged: not active yet"
@@ -112,7 +114,15 @@ func (p *person) decide(t *target, s app.Standing) error {
 	p.want.Want, p.why = plan.Present, "member of "+s.Via[0].Name
 	p.via = s.Via
 	who := s.Person()
-	var err error
+	in, err := t.within(&who)
+	switch {
+	case err != nil:
+		p.want.Fault = err.Error()
+		return nil
+	case !in:
+		p.want.Want, p.why, p.via = plan.Gone, "outside the scope: "+t.app.SCIM.ScopeFilter, nil
+		return nil
+	}
 	p.want.Attributes, err = t.mapping.Apply(&who)
 	if blocked, ok := errors.AsType[*catalog.BlockedError](err); ok {
 		// What is missing is in Attributes.Missing, and plan says so.

@@ -45,7 +45,7 @@ func loadTeam(tx *store.Tx, t *target, id directory.GroupID) (groupAt, error) {
 		if err != nil {
 			return g, err
 		}
-		if n > 0 {
+		if t.binds(id, n > 0) {
 			g.want.Want = plan.Present
 		}
 	}
@@ -78,7 +78,14 @@ func loadTeam(tx *store.Tx, t *target, id directory.GroupID) (groupAt, error) {
 	if err != nil {
 		return g, err
 	}
+	within, err := withinScope(tx, t, members, func(m member) string { return m.ref.ID })
+	if err != nil {
+		return g, err
+	}
 	for _, m := range members {
+		if !within(m.ref.ID) {
+			continue
+		}
 		g.want.Members = append(g.want.Members, m.ref)
 		if m.ref.Remote == "" {
 			if m.coming {
