@@ -55,7 +55,7 @@ func (t *accountTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		access, kept, refused, err := t.token(req, credentials)
 		if err != nil || refused != nil {
 			if req.Body != nil {
-				req.Body.Close()
+				_ = req.Body.Close()
 			}
 			return refused, err
 		}
@@ -70,12 +70,16 @@ func (t *accountTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 			if req.GetBody == nil {
 				return resp, nil
 			}
-			if req.Body, err = req.GetBody(); err != nil {
-				return resp, nil
+			body, err := req.GetBody()
+			if err != nil {
+				_ = resp.Body.Close()
+				return nil, fmt.Errorf("scim: send the request again: %w", err)
 			}
+			req = req.Clone(req.Context()) // the caller's own isn't changed, as http.RoundTripper asks
+			req.Body = body
 		}
-		io.Copy(io.Discard, io.LimitReader(resp.Body, maxTokenAnswer))
-		resp.Body.Close()
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxTokenAnswer))
+		_ = resp.Body.Close()
 	}
 }
 
@@ -120,7 +124,7 @@ func (t *accountTransport) token(req *http.Request, credentials string) (access 
 	if err != nil {
 		return "", false, nil, fmt.Errorf("scim: get an access token: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTokenAnswer))
 	if err != nil {
 		return "", false, nil, fmt.Errorf("scim: get an access token: %w", err)

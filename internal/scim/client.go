@@ -239,6 +239,7 @@ type ListOptions struct {
 	Filter     *Filter
 	Count      int      // resources asked per page; DefaultPage when zero
 	StartIndex int      // first resource, from 1
+	Cursor     string   // where to go on, of a page's NextCursor, at a target with cursors
 	Attributes []string // only these
 	Excluded   []string // all but these
 }
@@ -260,7 +261,7 @@ func (c *Client) List(ctx context.Context, t ResourceType, o ListOptions) iter.S
 		if count <= 0 {
 			count = DefaultPage
 		}
-		cursor := ""
+		cursor := o.Cursor
 		for {
 			q := "startIndex=" + strconv.Itoa(start) + "&count=" + strconv.Itoa(count)
 			if c.cursor {

@@ -887,10 +887,17 @@ func TestNewGroupCarriesWhatIsRequired(t *testing.T) {
 		want     scim.Resource
 	}{
 		"nothing": {nil, false, team.Members, scim.Resource{"displayName": "Staff"}},
-		"both, nobody has an account yet": {[]string{"externalId", "members"}, true, team.Members,
-			scim.Resource{"displayName": "Staff", "externalId": "g1", "members": []any{}}},
-		"both, with a member": {[]string{"externalId", "members"}, true, []plan.Ref{{Type: scim.User, ID: "u1", Remote: "r1"}},
-			scim.Resource{"displayName": "Staff", "externalId": "g1", "members": []any{map[string]any{"value": "r1"}}}},
+		"both, nobody has an account yet": {
+			[]string{"externalId", "members"},
+			true, team.Members,
+			scim.Resource{"displayName": "Staff", "externalId": "g1", "members": []any{}},
+		},
+		"both, with a member": {
+			[]string{"externalId", "members"},
+			true,
+			[]plan.Ref{{Type: scim.User, ID: "u1", Remote: "r1"}},
+			scim.Resource{"displayName": "Staff", "externalId": "g1", "members": []any{map[string]any{"value": "r1"}}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := plan.Full()
