@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
@@ -163,6 +164,9 @@ func expressionError(expr string, iss *cel.Issues) error {
 		guess, _, _ = strings.Cut(guess, "'")
 		said := e.Message
 		switch {
+		case name == "user" && unknownAttribute(expr, e) != "":
+			e.Message = fmt.Sprintf("there is no attribute user.%s", unknownAttribute(expr, e))
+			e.Column += len("user.")
 		case name == "user":
 			e.Message = "user alone is no value; name one of its attributes, for example user.email"
 		case strings.HasPrefix(name, "user."):
@@ -175,6 +179,24 @@ func expressionError(expr string, iss *cel.Issues) error {
 		}
 	}
 	return e
+}
+
+// unknownAttribute returns the name behind "user." at the place of a fault.
+func unknownAttribute(expr string, e *ExpressionError) string {
+	lines := strings.Split(expr, "\n")
+	if e.Line > len(lines) {
+		return ""
+	}
+	line := []rune(lines[e.Line-1])
+	rest, ok := strings.CutPrefix(string(line[min(e.Column-1, len(line)):]), "user.")
+	if !ok {
+		return ""
+	}
+	end := strings.IndexFunc(rest, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	if end < 0 {
+		end = len(rest)
+	}
+	return rest[:end]
 }
 
 func isAttribute(name string) bool {

@@ -93,11 +93,11 @@ type target struct {
 	mapping   *catalog.SCIMMapping
 	client    *scim.Client
 	abilities plan.Abilities
-	scope
 	limiter   *rate.Limiter
 	// slots holds a token for each request under way.
 	slots  chan struct{}
 	loaded time.Time
+	scope
 
 	mu       sync.Mutex
 	failures int       // in a row, that concern the target as a whole
