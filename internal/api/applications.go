@@ -268,15 +268,18 @@ func (a *API) bindingRoutes() {
 	type binding struct {
 		ApplicationPath
 		Group directory.GroupID `path:"group" doc:"The group's id."`
+		Approval
 	}
 	route(a, operation{method: http.MethodPut, path: "/applications/{id}/groups/{group}", id: "bind-group", tag: "applications", summary: "Let a group use an application", status: http.StatusNoContent},
 		func(ctx context.Context, by access.Actor, in *binding) (*struct{}, error) {
-			return nil, a.Apps.Bind(ctx, by, in.ID, in.Group)
+			_, _, err := a.Engine.Apply(ctx, by, in.ID, app.SCIMChange{Bind: []directory.GroupID{in.Group}}, in.PlanHash)
+			return nil, err
 		})
 	route(a, operation{
 		method: http.MethodDelete, path: "/applications/{id}/groups/{group}", id: "unbind-group", tag: "applications", summary: "Take an application from a group", status: http.StatusNoContent,
 		text: "Members who have it by no other group are deactivated there; the group there is left as it is.",
 	}, func(ctx context.Context, by access.Actor, in *binding) (*struct{}, error) {
-		return nil, a.Apps.Unbind(ctx, by, in.ID, in.Group)
+		_, _, err := a.Engine.Apply(ctx, by, in.ID, app.SCIMChange{Unbind: []directory.GroupID{in.Group}}, in.PlanHash)
+		return nil, err
 	})
 }

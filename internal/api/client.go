@@ -334,6 +334,17 @@ func (c *Client) Plan(ctx context.Context, id string) (Plan, error) {
 	return send[Plan](ctx, c, http.MethodGet, "/applications/"+url.PathEscape(id)+"/provisioning/plan", nil)
 }
 
+// PlanChange returns what a change would send, without making it.
+func (c *Client) PlanChange(ctx context.Context, id string, change ProvisioningChange) (Plan, error) {
+	return send[Plan](ctx, c, http.MethodPost, "/applications/"+url.PathEscape(id)+"/provisioning/plan", PlanRequest{Change: &change})
+}
+
+// ApplyChange makes a change by the hash of its plan, which may be "" where nothing would be sent. A refusal is a
+// *Problem with the plan of now.
+func (c *Client) ApplyChange(ctx context.Context, id string, change ProvisioningChange, planHash string) (Application, error) {
+	return send[Application](ctx, c, http.MethodPost, "/applications/"+url.PathEscape(id)+"/provisioning/changes", ChangeRequest{Change: change, PlanHash: planHash})
+}
+
 // ActivateProvisioning begins provisioning; a plan's hash refuses a plan that has changed since.
 func (c *Client) ActivateProvisioning(ctx context.Context, id, hash string) (provision.Status, error) {
 	return send[provision.Status](ctx, c, http.MethodPost, "/applications/"+url.PathEscape(id)+"/provisioning/activate", Activation{Hash: hash})

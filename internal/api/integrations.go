@@ -188,6 +188,7 @@ func (a *API) scimRoutes() {
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ApplicationPath
 		Precondition
+		Approval
 		MergePatch
 	},
 	) (*answer[Application], error) {
@@ -206,14 +207,15 @@ func (a *API) scimRoutes() {
 			}
 			before = &x.SCIM.SCIMSettings
 		}
-		return a.answerApplication(a.Apps.SaveSCIM(ctx, by, in.ID, func(s *app.SCIMSettings) error {
+		x, _, err := a.Engine.Apply(ctx, by, in.ID, app.SCIMChange{Settings: func(s *app.SCIMSettings) error {
 			if before != nil {
 				if err := unchangedSince(*before, *s); err != nil {
 					return err
 				}
 			}
 			return in.apply(s)
-		}))
+		}}, in.PlanHash)
+		return a.answerApplication(x, err)
 	})
 	route(a, operation{
 		method: http.MethodPut, path: "/applications/{id}/scim/token", id: "set-scim-token", tag: tag, summary: "Set or replace the token",

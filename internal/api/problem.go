@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/latchkey-idp/latchkey/internal/problem"
+	"github.com/latchkey-idp/latchkey/internal/provision"
 )
 
 // Problem is the body of every error: RFC 9457 problem details. It never repeats what was sent.
@@ -30,6 +31,8 @@ type Problem struct {
 	Errors []Field `json:"errors,omitempty" doc:"What is wrong field by field."`
 	// RequestID finds the request in the log and its events.
 	RequestID string `json:"requestId,omitempty" doc:"Finds the request in the log and among the events."`
+	// Plan is what a change would send that wasn't made because its plan wasn't approved.
+	Plan *PlanSummary `json:"plan,omitempty" doc:"What the change would send now: it was not made, because its plan has to be approved first."`
 
 	headers http.Header
 }
@@ -107,6 +110,9 @@ func newProblem(k problem.Kind, detail string) *Problem {
 // fault.
 func (a *API) failure(ctx context.Context, err error) *Problem {
 	req := requestOf(ctx)
+	if u, ok := errors.AsType[*provision.Unapproved](err); ok {
+		err = unapproved(u)
+	}
 	p, told := errors.AsType[*Problem](err)
 	if told {
 		c := *p

@@ -39,13 +39,6 @@ func wireLink(l provision.Link) ProvisioningLink {
 	}
 }
 
-// Plan is what would be sent to an application now.
-type Plan struct {
-	Hash   string      `json:"hash" doc:"Give it to the activation to refuse a plan that has changed since."`
-	Counts plan.Counts `json:"counts"`
-	Steps  []plan.Step `json:"steps" doc:"In the order of sending."`
-}
-
 // Activation begins provisioning.
 type Activation struct {
 	Hash string `json:"hash,omitempty" doc:"Of a plan: the activation is refused when what would be sent has changed since. Missing: not checked."`
@@ -124,16 +117,7 @@ func (a *API) provisioningRoutes() {
 		p.Checks = orEmpty(p.Checks)
 		return reply(p), nil
 	})
-	route(a, operation{
-		method: http.MethodGet, path: root + "/plan", id: "get-plan", tag: tag, summary: "Read what would be sent now",
-		text: "Reads accounts there where nothing is known of them yet.",
-	}, func(ctx context.Context, by access.Actor, in *ApplicationPath) (*answer[Plan], error) {
-		p, err := a.Engine.Preview(ctx, by, in.ID)
-		if err != nil {
-			return nil, err
-		}
-		return reply(Plan{Hash: p.Hash, Counts: p.Counts, Steps: orEmpty(p.Steps)}), nil
-	})
+	a.planRoutes(tag, root)
 	route(a, operation{method: http.MethodPost, path: root + "/activate", id: "activate-provisioning", tag: tag, summary: "Activate provisioning"},
 		func(ctx context.Context, by access.Actor, in *struct {
 			ApplicationPath
