@@ -71,6 +71,13 @@ const (
 	GroupUpdateProvision Type = "group_update_provision"
 	GroupDeleteProvision Type = "group_delete_provision"
 
+	// UserVerifyProvision tells what was found when a leaver's account was read back.
+	UserVerifyProvision Type = "user_verify_provision"
+	ReceiptOverdue      Type = "receipt_overdue"
+	ReceiptClose        Type = "receipt_close"
+	IntegrationSilent   Type = "integration_silent"
+	IntegrationAnswers  Type = "integration_answers"
+
 	SettingsUpdate Type = "settings_update"
 )
 
@@ -85,6 +92,7 @@ func Types() []Type {
 		SSOAuth, SLO,
 		UserLookupProvision, UserCreateProvision, UserUpdateProvision, UserDeprovision, UserDeleteProvision,
 		GroupLookupProvision, GroupCreateProvision, GroupUpdateProvision, GroupDeleteProvision,
+		UserVerifyProvision, ReceiptOverdue, ReceiptClose, IntegrationSilent, IntegrationAnswers,
 		SettingsUpdate,
 	}
 	slices.Sort(all)

@@ -40,7 +40,8 @@ func (e *Engine) Test(ctx context.Context, by access.Actor, id app.ID) (Probe, e
 	if err != nil {
 		return Probe{}, err
 	}
-	return e.probe(ctx, t, t.client), nil
+	p := e.probe(ctx, t, t.client)
+	return p, e.storePulses(ctx, true)
 }
 
 // ready returns an application of which all that provisioning needs is entered.
@@ -65,7 +66,9 @@ func (e *Engine) probe(ctx context.Context, t *target, c *scim.Client) Probe {
 	p := Probe{OK: true}
 	add := func(name, good string, err error) bool {
 		check := Check{Name: name, OK: err == nil, Detail: good}
-		if err != nil {
+		if err == nil {
+			t.pulse.answer(e.Now())
+		} else {
 			p.OK = false
 			check.Detail = explain(err)
 		}
@@ -340,8 +343,9 @@ type Status struct {
 	Parked  int `json:"parked"`
 	// OldestWaiting is since when the first of them waits; zero if none does.
 	OldestWaiting time.Time `json:"oldestWaiting,omitzero"`
-	// LastAnswer is when the target last answered well, as far as this replica knows.
+	// LastAnswer is when the target last answered well, on any replica, before or after a restart.
 	LastAnswer time.Time `json:"lastAnswer,omitzero"`
+	Health
 	// Failures is how many times in a row the target as a whole didn't answer as it should.
 	Failures int `json:"failures"`
 	// HeldTill is until when the target is left alone; zero if it isn't.
@@ -409,7 +413,10 @@ func (e *Engine) Status(ctx context.Context, by access.Actor, id app.ID) (Status
 		}
 		c, err := work.CountScope(tx, laneSync, string(id))
 		s.Waiting, s.Parked, s.OldestWaiting = c.Waiting, c.Parked, c.Oldest
-		return err
+		if err != nil {
+			return err
+		}
+		return s.read(tx, e.Now(), a)
 	})
 	if err != nil {
 		return s, err
@@ -420,12 +427,19 @@ func (e *Engine) Status(ctx context.Context, by access.Actor, id app.ID) (Status
 	e.mu.Unlock()
 	if t != nil {
 		t.mu.Lock()
-		s.LastAnswer, s.Failures = t.answered, t.failures
+		if t.answered.After(s.LastAnswer) {
+			s.LastAnswer = t.answered
+		}
+		s.Failures = max(s.Failures, t.failures)
+		if t.failures == 0 && !t.answered.IsZero() {
+			s.Failures = 0
+		}
 		if t.till.After(e.Now()) {
 			s.HeldTill = t.till
 		}
 		t.mu.Unlock()
 	}
+	e.reckon(ctx, &s, a, t)
 	s.Level, s.Sentence = s.say(a)
 	return s, nil
 }
@@ -447,10 +461,20 @@ func (s *Status) say(a app.Application) (level, sentence string) {
 		return "danger", "Provisioning is stopped: " + s.Reason
 	}
 	switch {
+	case !s.SilentSince.IsZero():
+		last := "it has never given one"
+		if !s.LastAnswer.IsZero() {
+			last = "the last one came " + span(s.now.Sub(s.LastAnswer)) + " ago"
+		}
+		return "danger", fmt.Sprintf("Provisioning is on, but %s gives no good answer: %s; %s waiting, and nothing is lost.", a.Label, last, count(s.Waiting, "change is", "changes are"))
 	case !s.HeldTill.IsZero() || s.Failures > 0:
 		return "warn", fmt.Sprintf("Provisioning is on, but %s can't take requests right now; %s waiting, and nothing is lost.", a.Label, count(s.Waiting, "change is", "changes are"))
 	case blocked > 0:
 		return "warn", fmt.Sprintf("Provisioning is on. %s; %s attention.", sync, count(blocked, "needs", "need"))
+	case s.Receipts.Overdue > 0:
+		return "warn", fmt.Sprintf("Provisioning is on. %s; of %s who left it isn't proved that the account is off.", sync, count(s.Receipts.Overdue, "person", "people"))
+	case s.Waiting > 0 && !s.FinishAt.IsZero():
+		return "ok", fmt.Sprintf("Provisioning is on. %s; %s being sent, done in about %s.", sync, count(s.Waiting, "change is", "changes are"), span(s.FinishAt.Sub(s.now)+time.Second))
 	case s.Waiting > 0:
 		return "ok", fmt.Sprintf("Provisioning is on. %s; %s being sent.", sync, count(s.Waiting, "change is", "changes are"))
 	}

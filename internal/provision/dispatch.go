@@ -105,22 +105,36 @@ func (e *Engine) dispatch(ctx context.Context) (n int, err error) {
 func (e *Engine) userChanged(tx *store.Tx, r audit.Pending) error {
 	type concern struct {
 		app              app.ID
+		state            app.Status
 		linked, entitled bool
 	}
 	all, err := store.All(tx, func(r store.Row) (concern, error) {
 		var c concern
-		err := r.Scan(&c.app, &c.linked, &c.entitled)
+		err := r.Scan(&c.app, &c.state, &c.linked, &c.entitled)
 		return c, err
-	}, `SELECT s.application_id,
+	}, `SELECT s.application_id, s.state,
 			EXISTS (SELECT 1 FROM links l WHERE l.application_id = s.application_id AND l.object_kind = 'user' AND l.object_id = $1),
 			EXISTS (SELECT 1 FROM memberships m JOIN bindings b ON b.group_id = m.group_id JOIN users u ON u.id = m.user_id
 				WHERE m.user_id = $1 AND b.application_id = s.application_id AND u.state = 'active')
-		FROM scim_integrations s WHERE s.state <> 'off'`, r.ID)
+		FROM scim_integrations s`, r.ID)
 	if err != nil {
 		return err
 	}
 	for _, c := range all {
 		if !c.linked && !c.entitled {
+			continue
+		}
+		if !c.entitled {
+			// Somebody who left has an account there, be it that nothing is sent.
+			link, err := getLink(tx, object{c.app, scim.User, r.ID})
+			if err != nil {
+				return err
+			}
+			if err := e.openReceipt(tx, link, r.Cause); err != nil {
+				return err
+			}
+		}
+		if c.state == app.Off {
 			continue
 		}
 		p := update

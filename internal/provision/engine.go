@@ -50,6 +50,7 @@ type Engine struct {
 	mu      sync.Mutex
 	targets map[app.ID]*target
 	holds   holds
+	pulses  pulses
 }
 
 // The kinds of lane.
@@ -79,7 +80,9 @@ func New(c Config) *Engine {
 	c.Pool.Handle(laneSync, work.Options{Workers: c.Workers, PerScope: e.window}, e.sync)
 	c.Pool.Handle(laneSweep, work.Options{Workers: 2, PerScope: e.holding(1)}, e.sweep)
 	c.Pool.Handle(laneImport, work.Options{Workers: 2, PerScope: e.holding(1)}, e.list)
+	c.Pool.Handle(laneVerify, work.Options{Workers: 8, PerScope: e.verifying}, e.verify)
 	c.Pool.Every(laneSweep, c.Sweep, e.sweepAll)
+	c.Pool.Every("provision.watch", watchEvery, e.Watch)
 	return e
 }
 
@@ -96,6 +99,7 @@ type target struct {
 	limiter   *rate.Limiter
 	// slots holds a token for each request under way.
 	slots  chan struct{}
+	pulse  *pulse
 	loaded time.Time
 	scope
 
@@ -137,7 +141,7 @@ func (e *Engine) target(ctx context.Context, id app.ID) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.loaded = now
+	t.loaded, t.pulse = now, e.pulseOf(id)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if known = e.targets[id]; known != nil {
@@ -322,6 +326,7 @@ func (t *target) good(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.failures, t.answered = 0, now
+	t.pulse.answer(now)
 }
 
 // bad notes a failure of the target as a whole, and returns how long to leave it alone.
@@ -359,9 +364,14 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			return e.storePulses(last, true)
 		case <-wakes:
 		case <-tick.C:
+			if err := e.storePulses(ctx, false); err != nil && ctx.Err() == nil {
+				e.Log.Error("signs of life could not be stored", "error", err)
+			}
 		}
 	}
 }

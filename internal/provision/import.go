@@ -92,7 +92,10 @@ func (e *Engine) Imports(ctx context.Context, by access.Actor, id app.ID) (list 
 	if err := access.Allow(by, access.ReadDirectory); err != nil {
 		return nil, err
 	}
-	err = e.DB.View(ctx, func(tx *store.Tx) error {
+	err = e.DB.View(ctx, func(tx *store.Tx) (err error) {
+		if _, err := app.GetApplication(tx, id); err != nil {
+			return err
+		}
 		list, err = store.All(tx, scanImport, `SELECT `+importColumns+` FROM imports i WHERE i.application_id = $1 ORDER BY i.id DESC LIMIT 20`, string(id))
 		return err
 	})

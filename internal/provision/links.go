@@ -5,16 +5,13 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/directory"
 	"github.com/latchkey-idp/latchkey/internal/problem"
-	"github.com/latchkey-idp/latchkey/internal/provision/plan"
 	"github.com/latchkey-idp/latchkey/internal/scim"
 	"github.com/latchkey-idp/latchkey/internal/store"
-	"github.com/latchkey-idp/latchkey/internal/work"
 )
 
 func groupID(id string) directory.GroupID { return directory.GroupID(id) }
@@ -71,51 +68,6 @@ func (e *Engine) Links(ctx context.Context, by access.Actor, id app.ID, q LinkQu
 		page.Next = store.EncodeCursor(last.Name, last.ObjectID)
 	}
 	return page, err
-}
-
-// Explanation tells all about one person at one application.
-type Explanation struct {
-	// Want is what should be: present, gone or leave; Why says because of what.
-	Want plan.Want         `json:"want"`
-	Why  string            `json:"why"`
-	Via  []directory.Group `json:"via"`
-	// Link is what is remembered; its zero value if nothing is.
-	Link Link `json:"link"`
-	// Missing are required attributes without a value.
-	Missing []string `json:"missing"`
-	// Waiting is the lane's state; nil when nothing is to be sent.
-	Waiting *work.State `json:"waiting"`
-	// Since is when the person's account was last as it should be.
-	Since time.Time `json:"since,omitzero"`
-}
-
-// Explain tells why a person has, or hasn't, an account at an application, and what is to be
-// sent. Needs ReadApplications.
-func (e *Engine) Explain(ctx context.Context, by access.Actor, id app.ID, user directory.UserID) (Explanation, error) {
-	var x Explanation
-	if err := access.Allow(by, access.ReadApplications); err != nil {
-		return x, err
-	}
-	t, err := e.target(ctx, id)
-	if err != nil {
-		return x, err
-	}
-	if t.mapping == nil {
-		return x, problem.New(problem.Invalid, "%s can't be provisioned by SCIM.", t.app.Label)
-	}
-	err = e.DB.View(ctx, func(tx *store.Tx) error {
-		p, err := loadPerson(tx, t, user)
-		if err != nil {
-			return err
-		}
-		x = Explanation{Want: p.want.Want, Why: p.why, Via: p.via, Link: p.link, Missing: p.want.Attributes.Missing, Since: p.link.SyncedAt}
-		states, err := work.States(tx, e.Now(), work.Filter{Kind: laneSync, Key: object{id, scim.User, string(user)}.key()})
-		if len(states) > 0 {
-			x.Waiting = &states[0]
-		}
-		return err
-	})
-	return x, err
 }
 
 // LinksOf lists the links of one object at all applications. Needs ReadApplications.

@@ -71,6 +71,7 @@ func (r *run) call(ctx context.Context, send func() (scim.Exchange, error)) (sci
 	ex, err := send()
 	switch scim.ClassOf(err) {
 	case scim.Throttled, scim.Temporary, scim.Unauthorized:
+		r.t.pulse.fail()
 	default:
 		r.t.good(r.e.Now())
 	}
@@ -197,7 +198,11 @@ func (r *run) ack(ctx context.Context, s plan.Step, ex scim.Exchange, rest bool,
 		if err := r.link.save(tx, now); err != nil {
 			return err
 		}
-		if _, err := audit.Record(tx, now, r.event(s, ex, audit.Success, sentence(s, r.label(), r.t.app.Label))); err != nil {
+		event, err := audit.Record(tx, now, r.event(s, ex, audit.Success, sentence(s, r.label(), r.t.app.Label)))
+		if err != nil {
+			return err
+		}
+		if err := r.receipt(tx, now, s, ex, event); err != nil {
 			return err
 		}
 		if rest {
@@ -207,6 +212,9 @@ func (r *run) ack(ctx context.Context, s plan.Step, ex scim.Exchange, rest bool,
 	})
 	if errors.Is(err, work.ErrLost) {
 		return r.lost(ctx, s, ex)
+	}
+	if rest && err == nil {
+		r.t.pulse.finish()
 	}
 	return err
 }
@@ -236,6 +244,11 @@ func (r *run) rest(ctx context.Context, status LinkStatus, reason string) error 
 			}
 			r.link.Status, r.link.Reason = status, reason
 			if err := r.link.save(tx, now); err != nil {
+				return err
+			}
+		}
+		if status == LinkInactive {
+			if err := r.restReceipt(tx, now); err != nil {
 				return err
 			}
 		}

@@ -64,6 +64,9 @@ func (e *Engine) sweep(ctx context.Context, l work.Lease) error {
 			switch {
 			case p.want.Want == plan.Gone:
 				priority = leaver
+				if err := e.openReceipt(tx, p.link, l.Cause); err != nil {
+					return err
+				}
 			case !p.link.Linked:
 				priority = joiner
 			}
