@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/saml"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmlenc"
@@ -239,5 +240,8 @@ func TestOfferOfALargeFile(t *testing.T) {
 	file := []byte(strings.Repeat(" ", MaxSPMetadata+1))
 	if _, err := a.readOffer(file, "", Application{}); !problem.Is(err, problem.Invalid) {
 		t.Errorf("%v", err)
+	}
+	if _, err := a.SPEntityIDs(access.Actor{Role: access.Administrator}, file); !problem.Is(err, problem.Invalid) {
+		t.Errorf("listed: %v", err)
 	}
 }

@@ -416,66 +416,65 @@ func (c *interrupted) Err() error {
 // Somebody agrees to a change while, at any moment of that, somebody else enters something by hand or the document changes
 // again. What was entered is never overwritten by what its author didn't see, and what the document says now still waits.
 func TestWatchAgreedWhileSomethingChanges(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		x := w.sp()
-		const byHand = "https://sp.example.org/byhand"
-		y, z := x, x
-		y.acs, z.acs = []string{"https://sp.example.org/y"}, []string{"https://sp.example.org/z"}
-		agreed, refused := 0, 0
-		for at := 1; at < 60; at++ {
-			fired := false
-			for _, what := range []string{"settings", "document"} {
-				a := w.create(app.NewApplication{Connector: "custom-saml", Attributes: app.Attributes{Label: fmt.Sprint(what, at)}})
-				w.web.put(docURL, page{body: x.xml()})
-				must(w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL}))(t)
-				w.web.put(docURL, page{body: y.xml()})
-				p := must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t).Proposal
-				w.web.put(docURL, page{body: z.xml()})
-				happened := false
-				ctx := &interrupted{Context: t.Context(), at: at, do: func() {
-					happened = true
-					var err error
-					if what == "settings" {
-						_, err = w.apps.SaveSAML(t.Context(), admin, a.ID, func(s *app.SAMLSettings) error { s.SLOURL = byHand; return nil })
-					} else {
-						_, err = w.apps.CheckMetadataNow(t.Context(), admin, a.ID)
-					}
-					if err != nil {
-						t.Errorf("%s, at %d: %v", what, at, err)
-					}
-				}}
-				_, err := w.apps.ApproveMetadata(ctx, admin, a.ID, p.Hash)
-				ctx.done.Wait()
-				switch {
-				case err == nil:
-					agreed++
-				case problem.Is(err, problem.Conflict):
-					refused++
-				default:
+	w := newWorld(t, storetest.SQLite(t)) // it is about who looks when, not about SQL
+	x := w.sp()
+	const byHand = "https://sp.example.org/byhand"
+	y, z := x, x
+	y.acs, z.acs = []string{"https://sp.example.org/y"}, []string{"https://sp.example.org/z"}
+	agreed, refused := 0, 0
+	for at := 1; at < 60; at++ {
+		fired := false
+		for _, what := range []string{"settings", "document"} {
+			a := w.create(app.NewApplication{Connector: "custom-saml", Attributes: app.Attributes{Label: fmt.Sprint(what, at)}})
+			w.web.put(docURL, page{body: x.xml()})
+			must(w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL}))(t)
+			w.web.put(docURL, page{body: y.xml()})
+			p := must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t).Proposal
+			w.web.put(docURL, page{body: z.xml()})
+			happened := false
+			ctx := &interrupted{Context: t.Context(), at: at, do: func() {
+				happened = true
+				var err error
+				if what == "settings" {
+					_, err = w.apps.SaveSAML(t.Context(), admin, a.ID, func(s *app.SAMLSettings) error { s.SLOURL = byHand; return nil })
+				} else {
+					_, err = w.apps.CheckMetadataNow(t.Context(), admin, a.ID)
+				}
+				if err != nil {
 					t.Errorf("%s, at %d: %v", what, at, err)
 				}
-				if fired = fired || happened; !happened {
-					continue
-				}
-				s, src := must(w.apps.Get(t.Context(), admin, a.ID))(t).SAML, w.source(a.ID)
-				if what == "settings" && s.SLOURL != byHand {
-					t.Errorf("at %d: what was entered by hand is lost (%v)", at, err)
-				}
-				if what == "document" && (src.Proposal == nil || !slices.Contains(attributes(src.Proposal.Changes), "acs")) {
-					t.Errorf("at %d: what the document says now waits no more (%v): %+v", at, err, src.Proposal)
-				}
-				if took := s.ACS[0].URL == y.acs[0]; took != (err == nil) {
-					t.Errorf("%s, at %d: %s is in use, %v", what, at, s.ACS[0].URL, err)
-				}
+			}}
+			_, err := w.apps.ApproveMetadata(ctx, admin, a.ID, p.Hash)
+			ctx.done.Wait()
+			switch {
+			case err == nil:
+				agreed++
+			case problem.Is(err, problem.Conflict):
+				refused++
+			default:
+				t.Errorf("%s, at %d: %v", what, at, err)
 			}
-			if !fired {
-				break
+			if fired = fired || happened; !happened {
+				continue
+			}
+			s, src := must(w.apps.Get(t.Context(), admin, a.ID))(t).SAML, w.source(a.ID)
+			if what == "settings" && s.SLOURL != byHand {
+				t.Errorf("at %d: what was entered by hand is lost (%v)", at, err)
+			}
+			if what == "document" && (src.Proposal == nil || !slices.Contains(attributes(src.Proposal.Changes), "acs")) {
+				t.Errorf("at %d: what the document says now waits no more (%v): %+v", at, err, src.Proposal)
+			}
+			if took := s.ACS[0].URL == y.acs[0]; took != (err == nil) {
+				t.Errorf("%s, at %d: %s is in use, %v", what, at, s.ACS[0].URL, err)
 			}
 		}
-		if agreed == 0 || refused == 0 {
-			t.Errorf("%d agreed, %d refused: it never happened meanwhile", agreed, refused)
+		if !fired {
+			break
 		}
-	})
+	}
+	if agreed == 0 || refused == 0 {
+		t.Errorf("%d agreed, %d refused: it never happened meanwhile", agreed, refused)
+	}
 }
 
 // The key for encryption that is marked as one comes before one for any use.
@@ -489,5 +488,145 @@ func TestImportTakesTheKeyForEncryption(t *testing.T) {
 	got := must(w.apps.ImportSPMetadata(t.Context(), admin, a.ID, []byte(anyUse), ""))(t).Application.SAML
 	if got.EncryptionCertificate != own || !slices.Equal(got.SPCertificates, x.signing) {
 		t.Errorf("for encryption %q, for signatures %q", got.EncryptionCertificate, got.SPCertificates)
+	}
+}
+
+// That a federation moves the end of validity on with each edition, or that there is more to say about a document because
+// a certificate has ended, is no change: what was turned down stays so.
+func TestWatchNextEditionIsNoChange(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.saml()
+		x := w.sp()
+		x.signing = append(x.signing, spCert(t, rsaKey(t), w.now.Add(30*time.Hour)))
+		until("2026-12-01T00:00:00Z")(&x)
+		w.web.put(docURL, page{body: x.xml()})
+		must(w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL}))(t)
+		x.acs = []string{"https://sp.example.org/other"}
+		w.web.put(docURL, page{body: x.xml()})
+		src := must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t)
+		if err := w.apps.DismissMetadata(t.Context(), admin, a.ID, src.Proposal.Hash); err != nil {
+			t.Fatal(err)
+		}
+		n, changed := len(w.told(a.ID, 0)), w.source(a.ID).ChangedAt
+		until("2026-12-02T00:00:00Z")(&x)
+		w.web.put(docURL, page{body: x.xml()})
+		for range 2 { // by then the second certificate has ended
+			w.now = w.now.Add(25 * time.Hour)
+			w.run()
+			if src := w.source(a.ID); src.Proposal != nil || !src.ChangedAt.Equal(changed) || !src.CheckedAt.Equal(w.now) || src.ValidUntil.Day() != 2 {
+				t.Errorf("%+v", src)
+			}
+		}
+		if told := w.told(a.ID, n); len(told) != 0 {
+			t.Errorf("told %q", told)
+		}
+	})
+}
+
+// While an address fails what it said before still waits, once, and can be agreed to.
+func TestWatchKeepsAProposalWhileTheAddressFails(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.saml()
+		x := w.sp()
+		w.web.put(docURL, page{body: x.xml()})
+		must(w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL}))(t)
+		x.acs = []string{"https://sp.example.org/other"}
+		w.web.put(docURL, page{body: x.xml()})
+		before := must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t)
+		n := len(w.told(a.ID, 0))
+		for _, p := range []page{{err: problem.New(problem.Unavailable, "The address answers 410 (Gone).")}, {body: x.xml()}} {
+			w.web.put(docURL, p)
+			w.now = w.now.Add(2 * time.Hour)
+			src := must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t)
+			if src.Proposal == nil || src.Proposal.Hash != before.Proposal.Hash || !src.ChangedAt.Equal(before.ChangedAt) || (src.Error != "") != (p.err != nil) {
+				t.Errorf("%+v", src)
+			}
+		}
+		if d := cmp.Diff([]string{"metadata_change failure", "metadata_change success"}, w.told(a.ID, n)); d != "" {
+			t.Error(d)
+		}
+		w.web.put(docURL, page{err: problem.New(problem.Unavailable, "The address answers 410 (Gone).")})
+		must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t)
+		if got := must(w.apps.ApproveMetadata(t.Context(), admin, a.ID, before.Proposal.Hash))(t); got.Application.SAML.ACS[0].URL != x.acs[0] {
+			t.Errorf("agreed to: %+v", got.Application.SAML.SAMLSettings)
+		}
+	})
+}
+
+// What was turned down is neither told nor proposed again when the document comes back to it from something else.
+func TestWatchComesBackToWhatWasTurnedDown(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.saml()
+		x := w.sp()
+		w.web.put(docURL, page{body: x.xml()})
+		must(w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL}))(t)
+		says := func(acs string) app.MetadataSource {
+			t.Helper()
+			x.acs = []string{"https://sp.example.org/" + acs}
+			w.web.put(docURL, page{body: x.xml()})
+			return must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t)
+		}
+		if err := w.apps.DismissMetadata(t.Context(), admin, a.ID, says("no").Proposal.Hash); err != nil {
+			t.Fatal(err)
+		}
+		n := len(w.told(a.ID, 0))
+		for _, acs := range []string{"perhaps", "perhaps", "perhaps"} {
+			if says(acs).Proposal == nil {
+				t.Error("another change isn't proposed")
+			}
+		}
+		if src := says("no"); src.Proposal != nil {
+			t.Errorf("proposed again: %+v", src.Proposal)
+		}
+		if d := cmp.Diff([]string{"metadata_change success saml.acs"}, w.told(a.ID, n)); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
+// Values that are in use already need nobody's word, and what the document says then is what later changes are told of.
+func TestWatchWhatIsInUseIsAgreedTo(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.saml()
+		x := w.sp()
+		must(w.apps.ImportSPMetadata(t.Context(), admin, a.ID, []byte(x.xml()), ""))(t)
+		w.web.put(docURL, page{body: x.xml()})
+		if src := must(w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL}))(t); src.Proposal != nil {
+			t.Errorf("%+v", src.Proposal)
+		}
+		x.formats = []string{saml.NameIDTransient}
+		w.web.put(docURL, page{body: x.xml()})
+		src := must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t)
+		if src.Proposal == nil || !slices.Equal(attributes(src.Proposal.Changes), []string{"metadata.nameIdFormats"}) {
+			t.Errorf("%+v", src.Proposal)
+		}
+	})
+}
+
+// Where nothing waits nothing is agreed to and nothing turned down, whatever it is called.
+func TestWatchNothingWaits(t *testing.T) {
+	w := newWorld(t, storetest.SQLite(t))
+	a := w.saml()
+	x := w.sp()
+	w.web.put(docURL, page{body: x.xml()})
+	must(w.apps.WatchMetadata(t.Context(), admin, a.ID, app.MetadataWatch{URL: docURL}))(t)
+	x.acs = []string{"https://sp.example.org/other"}
+	w.web.put(docURL, page{body: x.xml()})
+	turnedDown := must(w.apps.CheckMetadataNow(t.Context(), admin, a.ID))(t).Proposal.Hash
+	if err := w.apps.DismissMetadata(t.Context(), admin, a.ID, turnedDown); err != nil {
+		t.Fatal(err)
+	}
+	before := must(w.apps.Get(t.Context(), admin, a.ID))(t)
+	n := len(w.told(a.ID, 0))
+	for _, hash := range []string{"", turnedDown, "x"} {
+		if _, err := w.apps.ApproveMetadata(t.Context(), admin, a.ID, hash); !problem.Is(err, problem.Conflict) {
+			t.Errorf("agreed to %q: %v", hash, err)
+		}
+		if err := w.apps.DismissMetadata(t.Context(), admin, a.ID, hash); !problem.Is(err, problem.Conflict) {
+			t.Errorf("turned down %q: %v", hash, err)
+		}
+	}
+	if after := must(w.apps.Get(t.Context(), admin, a.ID))(t); after.Version != before.Version || len(w.told(a.ID, n)) != 0 {
+		t.Errorf("something happened: %q", w.told(a.ID, n))
 	}
 }
