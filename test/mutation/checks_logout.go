@@ -104,6 +104,7 @@ var logoutChecks = []check{
 
 	// The chain.
 	{"logout chain: only a view leads to it", chainFile, one("if err == nil && f.Kind != viewKind {", "if false {"), logoutSuite},
+	{"logout chain: it is one", chainFile, one("if err == nil && f.Kind != chainKind {", "if false {"), logoutSuite},
 	{"logout chain: its end", chainStateFile, one("WHERE id = $1 AND consumed_at = 0 AND expires_at > $2`+tx.ForUpdate()", "WHERE id = $1 AND consumed_at = 0 AND $2 <> 0`+tx.ForUpdate()"), flowSuite},
 	{"logout chain: a used flow", chainStateFile, one("WHERE id = $1 AND consumed_at = 0 AND expires_at > $2`+tx.ForUpdate()", "WHERE id = $1 AND expires_at > $2`+tx.ForUpdate()"), flowSuite},
 	{"logout chain: a session that didn't hold", chainStateFile, one("return s, held && n > 0, err", "return s, (held || true) && n > 0, err"), suite{"internal/authn", `^TestEndSession`}},

@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -56,18 +57,19 @@ type outcome struct {
 func main() {
 	only := flag.String("only", "", "run only the checks whose name matches this `pattern`")
 	list := flag.Bool("list", false, "only list the checks, and see that the list fits the source")
+	after := flag.String("after", "", "the output of an earlier run: the test that noticed a removal then is tried first (`file`)")
 	parallel := flag.Int("parallel", 2, "checks removed at the same time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *only, *list, *parallel); err != nil {
+	if err := run(ctx, *only, *after, *list, *parallel); err != nil {
 		fmt.Println("VERDICT mutation short", err)
 		stop()
 		os.Exit(1) //nolint:gocritic // stop was called
 	}
 }
 
-func run(ctx context.Context, only string, list bool, parallel int) error {
+func run(ctx context.Context, only, after string, list bool, parallel int) error {
 	pattern, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -86,6 +88,9 @@ func run(ctx context.Context, only string, list bool, parallel int) error {
 	if err != nil {
 		return err
 	}
+	if r.before, err = noticed(after); err != nil {
+		return err
+	}
 	if list {
 		for _, c := range chosen {
 			fmt.Printf("%-52s %s\n", c.name, c.file)
@@ -94,6 +99,9 @@ func run(ctx context.Context, only string, list bool, parallel int) error {
 		return nil
 	}
 	begin := time.Now()
+	if r.all, err = r.batch(ctx, chosen, parallel); err != nil {
+		return err
+	}
 	fmt.Printf("%-52s %-34s %s\n", "REMOVED CHECK", "FILE", "NOTICED BY")
 	results := each(parallel, chosen, func(c check) outcome {
 		if ctx.Err() != nil {
@@ -143,6 +151,23 @@ func (o outcome) verdict() string {
 	return fmt.Sprintf("%s (%s)", o.caught, o.took.Round(time.Second))
 }
 
+// noticed reads which test noticed which removal, from the output of an earlier run.
+func noticed(file string) (map[string]string, error) {
+	out := map[string]string{}
+	if file == "" {
+		return out, nil
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	line := regexp.MustCompile(`(?m)^(.+?) +\S+\.go +(Test[A-Za-z0-9_]+)\S*.* \(.*\)$`)
+	for _, m := range line.FindAllStringSubmatch(string(raw), -1) {
+		out[m[1]] = m[2]
+	}
+	return out, nil
+}
+
 // moduleRoot returns the folder of go.mod.
 func moduleRoot(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
@@ -159,6 +184,9 @@ func moduleRoot(ctx context.Context) (string, error) {
 type runner struct {
 	root string // of the module
 	dir  string // for changed files
+	// before are the tests that noticed in an earlier run, by the name of the check.
+	before map[string]string
+	all    *batch
 
 	mu        sync.Mutex
 	baselines map[suite]func() error
@@ -219,7 +247,13 @@ func (r *runner) baseline(ctx context.Context, s suite) error {
 }
 
 func (r *runner) passes(ctx context.Context, s suite) error {
-	t, err := r.test(ctx, s, "", "")
+	var t tested
+	var err error
+	if r.all.has(s) {
+		t, err = r.all.test(ctx, r.root, s, "", "")
+	} else {
+		t, err = r.test(ctx, s, "", "")
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", s, err)
@@ -242,9 +276,24 @@ func (r *runner) remove(ctx context.Context, c check) outcome {
 	if overlay, o.err = r.overlay(c); o.err != nil {
 		return o
 	}
-	t, err := r.test(ctx, c.suite, overlay, quick)
-	if err == nil && t.failed == "" {
-		t, err = r.test(ctx, c.suite, overlay, slow)
+	test := func(s suite, skip string) (tested, error) { return r.test(ctx, s, overlay, skip) }
+	if number := r.all.numbers[c.name]; number != "" && r.all.has(c.suite) {
+		test = func(s suite, skip string) (tested, error) { return r.all.test(ctx, r.root, s, number, skip) }
+	}
+	tries := []func() (tested, error){
+		func() (tested, error) { return test(c.suite, quick) },
+		func() (tested, error) { return test(c.suite, slow) },
+	}
+	if name := r.before[c.name]; name != "" {
+		one := suite{c.suite.packages, "^" + name + "$"}
+		tries = slices.Insert(tries, 0, func() (tested, error) { return test(one, quick) })
+	}
+	var t tested
+	var err error
+	for _, try := range tries {
+		if t, err = try(); err != nil || t.failed != "" {
+			break
+		}
 	}
 	o.caught, o.err, o.took = t.failed, err, time.Since(begin)
 	return o
