@@ -3,7 +3,7 @@ package main
 import "slices"
 
 // checks is the whole list.
-var checks = slices.Concat(watchChecks, signOnChecks, sessionChecks, edgeChecks, logoutChecks, requestChecks, bindingChecks, secretChecks, xmlChecks)
+var checks = slices.Concat(xmlChecks, secretChecks, bindingChecks, requestChecks, logoutChecks, watchChecks, signOnChecks, sessionChecks, edgeChecks)
 
 // one is the edit of a check that is removed by changing one piece of source.
 func one(from, to string) []edit { return []edit{{from, to}} }

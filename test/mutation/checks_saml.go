@@ -94,7 +94,7 @@ var signOnChecks = []check{
 	{"sign-on: the address of a status is registered now", answerFile, one("if !known {", "if false {"), standingSuite},
 	{"sign-on: the service provider is still the same", answerFile, one("return reply, v.Decision.Request.Issuer == sp.EntityID", "return reply, true"), signOnSuite},
 	{"sign-on: the flow is used once", answerFile, one("if _, err := authn.ConsumeFlow(tx, now, v.flow); err != nil {\n\t\t\treturn nil, err", "if err := error(nil); err != nil {\n\t\t\treturn nil, err"), standingSuite},
-	{"sign-on: the flow of a status is used once", answerFile, one("if _, err := authn.ConsumeFlow(tx, now, v.flow); err != nil {\n\t\t\t\treturn err", "if err := error(nil); err != nil {\n\t\t\t\treturn err"), standingSuite},
+	{"sign-on: the flow of a status is used once", answerFile, one("if _, err := authn.ConsumeFlow(tx, now, v.flow); err != nil {\n\t\t\t\treturn err", "if err := error(nil); err != nil {\n\t\t\t\treturn err"), signOnSuite},
 	{"sign-on: a request that a status answered", answerFile, one("return claimMessage(tx, st.app.ID, e.Reply.InResponseTo, p.remembered(now))", "return nil"), standingSuite},
 	{"sign-on: a request is answered once", nameFile, one("if err == nil && n == 0 {", "if err == nil && n == 0 && false {"), standingSuite},
 	{"sign-on: a request is known long enough", nameFile, one("return now.Add(saml.DefaultMaxAge + 2*saml.DefaultSkew + p.limits.FlowLife)", "return now"), standingSuite},
