@@ -78,6 +78,10 @@ const (
 	IntegrationSilent   Type = "integration_silent"
 	IntegrationAnswers  Type = "integration_answers"
 
+	// DriftCheck tells what a comparison with a target found, DriftRepair that a person decided about it.
+	DriftCheck  Type = "drift_check"
+	DriftRepair Type = "drift_repair"
+
 	SettingsUpdate Type = "settings_update"
 )
 
@@ -93,6 +97,7 @@ func Types() []Type {
 		UserLookupProvision, UserCreateProvision, UserUpdateProvision, UserDeprovision, UserDeleteProvision,
 		GroupLookupProvision, GroupCreateProvision, GroupUpdateProvision, GroupDeleteProvision,
 		UserVerifyProvision, ReceiptOverdue, ReceiptClose, IntegrationSilent, IntegrationAnswers,
+		DriftCheck, DriftRepair,
 		SettingsUpdate,
 	}
 	slices.Sort(all)

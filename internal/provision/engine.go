@@ -83,6 +83,7 @@ func New(c Config) *Engine {
 	c.Pool.Handle(laneVerify, work.Options{Workers: 8, PerScope: e.verifying}, e.verify)
 	c.Pool.Every(laneSweep, c.Sweep, e.sweepAll)
 	c.Pool.Every("provision.watch", watchEvery, e.Watch)
+	e.handleDrift()
 	return e
 }
 
@@ -97,6 +98,7 @@ type target struct {
 	client    *scim.Client
 	abilities plan.Abilities
 	limiter   *rate.Limiter
+	drift     DriftSettings
 	// slots holds a token for each request under way.
 	slots  chan struct{}
 	pulse  *pulse
@@ -124,8 +126,12 @@ func (e *Engine) target(ctx context.Context, id app.ID) (*target, error) {
 	}
 	var a app.Application
 	var token keys.Secret
+	var drift DriftSettings
 	err := e.DB.View(ctx, func(tx *store.Tx) (err error) {
 		if a, err = app.GetApplication(tx, id); err != nil {
+			return err
+		}
+		if drift, err = getDriftSettings(tx, id); err != nil {
 			return err
 		}
 		if a.SCIM.TokenSet {
@@ -139,6 +145,9 @@ func (e *Engine) target(ctx context.Context, id app.ID) (*target, error) {
 	}
 	t, err := e.build(a, token)
 	if err != nil {
+		return nil, err
+	}
+	if err := t.heed(drift); err != nil {
 		return nil, err
 	}
 	t.loaded, t.pulse = now, e.pulseOf(id)

@@ -45,6 +45,9 @@ type Link struct {
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	SyncedAt  time.Time
+	// Drift is what is left there otherwise than the directory says. It isn't stored by save, but
+	// by saveDrift: what a comparison notes must outlive a run that began before.
+	Drift LinkDrift
 
 	stored bool
 }
@@ -56,15 +59,23 @@ func kindName(t scim.ResourceType) string {
 	return "user"
 }
 
-const linkColumns = `application_id, object_kind, object_id, object_name, remote_id, linked, known, snapshot, status, reason,
+// savedColumns are what save stores, linkColumns what is read: of the latter, drift is stored by
+// saveDrift.
+const (
+	savedColumns = `application_id, object_kind, object_id, object_name, remote_id, linked, known, snapshot, status, reason,
 	approved, created_at, updated_at, synced_at`
+	linkColumns = savedColumns + `, drift`
+)
 
 func scanLink(r store.Row) (Link, error) {
 	l := Link{stored: true}
-	var kind, snapshot string
+	var kind, snapshot, drift string
 	var created, updated, synced int64
 	err := r.Scan(&l.Application, &kind, &l.ObjectID, &l.Name, &l.RemoteID, &l.Linked, &l.Known, &snapshot, &l.Status,
-		&l.Reason, &l.Approved, &created, &updated, &synced)
+		&l.Reason, &l.Approved, &created, &updated, &synced, &drift)
+	if err == nil && drift != "" {
+		err = json.Unmarshal([]byte(drift), &l.Drift)
+	}
 	if err != nil {
 		return l, err
 	}
@@ -118,7 +129,7 @@ func saveSQL(n int) string {
 		}
 		rows.WriteString("(" + store.Placeholders(1+i*linkWidth, linkWidth) + ")")
 	}
-	return `INSERT INTO links (` + linkColumns + `) VALUES ` + rows.String() + `
+	return `INSERT INTO links (` + savedColumns + `) VALUES ` + rows.String() + `
 		ON CONFLICT (application_id, object_kind, object_id) DO UPDATE SET
 			object_name = excluded.object_name, remote_id = excluded.remote_id, linked = excluded.linked, known = excluded.known,
 			snapshot = excluded.snapshot, status = excluded.status, reason = excluded.reason, approved = excluded.approved,

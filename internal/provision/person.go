@@ -84,6 +84,7 @@ func newPerson(tx *store.Tx, t *target, id directory.UserID, link Link, standing
 		}
 	}
 	p.state = plan.PersonState{Known: link.Known, Linked: link.Linked, Remote: link.RemoteID, Resource: link.Snapshot, Matches: 1}
+	p.drifted()
 	var err error
 	if !link.Linked && link.RemoteID != "" {
 		if p.state.ClaimedBy, err = claimedBy(tx, object{t.app.ID, scim.User, string(id)}, link.RemoteID); err != nil {
@@ -194,7 +195,10 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 					return err
 				}
 			}
-			p.state.Groups = was.Groups
+			p.state.Groups, p.state.Lost = was.Groups, p.link.Drift.Lost
+			if err := run.leaveTheirs(ctx, &p, was.Resource); err != nil {
+				return err
+			}
 			continue
 		}
 		if p.want.Want == plan.Gone && !run.cleared {
@@ -212,7 +216,7 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 				if err := run.vanished(ctx, step, ex); err != nil {
 					return err
 				}
-				p.state = plan.PersonState{Known: plan.Absent}
+				p.state = plan.PersonState{Known: plan.Absent, Lost: p.link.Drift.Lost}
 				continue
 			}
 		}
@@ -229,6 +233,9 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 		rest := len(plan.ForPerson(p.want, next, t.abilities)) == 0
 		err = run.ack(ctx, step, ex, rest, p.restStatus(), func(tx *store.Tx) error {
 			p.link.Known, p.link.Linked, p.link.RemoteID, p.link.Snapshot = next.Known, next.Linked, next.Remote, next.Resource
+			if err := p.link.written(tx, o, step); err != nil {
+				return err
+			}
 			switch step.Kind {
 			case plan.RemoveMembers:
 				return removeMembers(tx, o.app, step.On.ID, []string{p.state.Remote})

@@ -288,10 +288,11 @@ func (r *run) vanished(ctx context.Context, s plan.Step, ex scim.Exchange) error
 		if err := r.link.save(tx, now); err != nil {
 			return err
 		}
-		if r.o.kind == scim.Group {
-			if err := setMembers(tx, r.o.app, r.o.id, nil); err != nil {
-				return err
-			}
+		if err := forgetMembers(tx, r.o, s.On.Remote); err != nil {
+			return err
+		}
+		if err := r.vanishes(tx); err != nil {
+			return err
 		}
 		_, err := audit.Record(tx, now, r.event(plan.Step{Kind: plan.Read, On: s.On}, ex, audit.Failure,
 			fmt.Sprintf("%s is no longer at %s; somebody deleted it there.", r.label(), r.t.app.Label)))

@@ -57,6 +57,8 @@ func loadTeam(tx *store.Tx, t *target, id directory.GroupID) (groupAt, error) {
 	if g.state.Members, err = memberIDs(tx, o.app, o.id); err != nil {
 		return g, err
 	}
+	g.state.Lost = link.Drift.Lost
+	g.want.Kept = link.Drift.Members
 	if g.want.Want != plan.Present {
 		return g, nil
 	}
@@ -173,6 +175,7 @@ func (e *Engine) syncTeam(ctx context.Context, l work.Lease, t *target, o object
 				return err
 			}
 			g.state = g.state.Seen(hits...)
+			g.state.Lost = g.link.Drift.Lost
 			if err := e.seenTeam(ctx, run, &g, hits); err != nil {
 				return err
 			}
@@ -210,6 +213,9 @@ func (e *Engine) syncTeam(ctx context.Context, l work.Lease, t *target, o object
 		err = run.ack(ctx, step, ex, rest, status, func(tx *store.Tx) error {
 			g.link.Known, g.link.Linked, g.link.RemoteID = next.Known, next.Linked, next.Remote
 			g.link.Snapshot = scim.Resource{"id": next.Remote, "displayName": next.Name}
+			if err := g.link.written(tx, o, step); err != nil {
+				return err
+			}
 			switch step.Kind {
 			case plan.AddMembers:
 				return addMembers(tx, o.app, o.id, remotes(step.Members))

@@ -174,7 +174,7 @@ func find(self Ref, byID bool, match []Match) Step {
 // lost is the step of an object that was deleted at the target.
 func lost(self Ref) Step {
 	self.Remote = ""
-	s := blocked(self, DeletedThere, lostReason)
+	s := blocked(self, DeletedThere, LostReason)
 	s.Alternative = AlternativeRecreate
 	return s
 }

@@ -87,6 +87,9 @@ type Kept struct {
 	Theirs any `json:"theirs"`
 	// Any tells that whatever the target has is left, and not only Theirs.
 	Any bool `json:"any,omitempty"`
+	// Reported tells that nobody chose it: it is left only while other values are put right, and
+	// is a difference all the same.
+	Reported bool `json:"reported,omitempty"`
 }
 
 // PersonState is what is known of one user at the target.
@@ -246,7 +249,8 @@ const AlternativeReplace = "replace_group"
 // AlternativeRecreate is the act offered for an object that was deleted at the target.
 const AlternativeRecreate = "recreate"
 
-const lostReason = "It was deleted at the target, and isn't made again by itself."
+// LostReason tells why an object that was deleted at the target isn't made again.
+const LostReason = "It was deleted at the target, and isn't made again by itself."
 
 // Match is one condition of a look-up.
 type Match struct {
