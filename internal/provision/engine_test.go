@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -27,7 +28,16 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/work"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A run of the model takes seconds; make model has many more.
+	few := flag.Lookup("rapid.checks")
+	few.DefValue = "6"
+	if err := few.Value.Set(few.DefValue); err != nil {
+		panic(err)
+	}
+	flag.Parse()
+	goleak.VerifyTestMain(m)
+}
 
 var owner = access.Actor{Kind: access.Person, ID: "owner", Name: "owner@example.com", Role: access.Owner}
 
@@ -49,22 +59,35 @@ type world struct {
 
 func newWorld(t *testing.T, db *store.DB) *world {
 	t.Helper()
-	w := &world{t: t, db: db, target: scimtest.New(scimtest.Atlassian())}
+	w := &world{t: t, target: scimtest.New(scimtest.Atlassian()), name: "test"}
+	w.boot(db)
+	w.start()
+	t.Cleanup(func() { w.stop() })
+	w.furnish("Atlassian", "Engineering")
+	return w
+}
+
+// boot makes what works on a database.
+func (w *world) boot(db *store.DB) {
+	w.t.Helper()
 	cat, err := catalog.Builtin()
 	w.must(err)
 	sealer, err := keys.NewSealer(make([]byte, keys.MasterKeySize))
 	w.must(err)
-	w.dir = directory.New(db, time.Now)
+	w.db, w.cat, w.dir = db, cat, directory.New(db, time.Now)
 	w.apps = app.New(app.Config{
 		DB: db, Catalog: cat, Pairs: keys.NewPairs(sealer, time.Now), Sealer: sealer, PublicURL: "http://127.0.0.1", Now: time.Now,
 	})
-	base := w.target.Start(t)
-	w.cat, w.name = cat, "test"
-	w.start()
-	t.Cleanup(func() { w.stop() })
-	a, err := w.apps.Create(t.Context(), owner, app.NewApplication{Connector: "atlassian-cloud", Attributes: app.Attributes{Label: "Atlassian"}})
+}
+
+// furnish makes the application, and its group.
+func (w *world) furnish(label, group string) {
+	t := w.t
+	t.Helper()
+	a, err := w.apps.Create(t.Context(), owner, app.NewApplication{Connector: "atlassian-cloud", Attributes: app.Attributes{Label: label}})
 	w.must(err)
 	w.app = a.ID
+	base := w.target.Start(t)
 	_, err = w.apps.SaveSCIM(t.Context(), owner, w.app, func(s *app.SCIMSettings) error {
 		s.BaseURL, s.ManageGroups, s.RatePerSecond, s.Burst, s.Concurrency = base, true, 10000, 1000, 8
 		return nil
@@ -72,11 +95,10 @@ func newWorld(t *testing.T, db *store.DB) *world {
 	w.must(err)
 	_, err = w.apps.SetSCIMToken(t.Context(), owner, w.app, keys.Secret(scimtest.Token), time.Time{})
 	w.must(err)
-	g, err := w.dir.CreateGroup(t.Context(), owner, directory.NewGroup{GroupAttributes: directory.GroupAttributes{Name: "Engineering"}})
+	g, err := w.dir.CreateGroup(t.Context(), owner, directory.NewGroup{GroupAttributes: directory.GroupAttributes{Name: group}})
 	w.must(err)
 	w.group = g.ID
 	w.must(w.apps.Bind(t.Context(), owner, w.app, w.group))
-	return w
 }
 
 // start runs an engine, until stop.

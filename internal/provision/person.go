@@ -162,11 +162,13 @@ func (e *Engine) syncPerson(ctx context.Context, l work.Lease, t *target, o obje
 	}); err != nil {
 		return err
 	}
-	if l.Orphaned && p.state.Known == plan.Absent {
-		// The run before may have created it: look, in place of making a second.
+	run := &run{e: e, lease: l, t: t, o: o, link: &p.link}
+	if l.Orphaned {
+		if err := run.doubt(ctx); err != nil {
+			return err
+		}
 		p.state.Known = plan.Doubtful
 	}
-	run := &run{e: e, lease: l, t: t, o: o, link: &p.link}
 	for range maxSteps {
 		steps := plan.ForPerson(p.want, p.state, t.abilities)
 		if len(steps) == 0 {

@@ -233,6 +233,15 @@ func (r *run) lost(ctx context.Context, s plan.Step, ex scim.Exchange) error {
 	}))
 }
 
+// doubt notes that the run before ended without a word: it may have made the object, or changed it, and nobody knows. It
+// is looked at before anything is sent, and should this run end before that, by the next.
+func (r *run) doubt(ctx context.Context) error {
+	r.link.Known, r.link.Status = plan.Doubtful, LinkPending
+	err := r.store(ctx, func(tx *store.Tx) error { return r.link.save(tx, r.e.Now()) })
+	r.link.stored = r.link.stored || err == nil
+	return err
+}
+
 // rest notes that nothing is left to do.
 func (r *run) rest(ctx context.Context, status LinkStatus, reason string) error {
 	now := r.e.Now()

@@ -134,12 +134,15 @@ func (e *Engine) syncTeam(ctx context.Context, l work.Lease, t *target, o object
 	}); err != nil {
 		return err
 	}
-	if l.Orphaned && g.state.Known == plan.Absent {
-		g.state.Known = plan.Doubtful
-	}
 	run := &run{e: e, lease: l, t: t, o: o, link: &g.link}
 	if g.want.Want == plan.Leave || !t.abilities.ManageGroups {
 		return e.releaseTeam(ctx, run)
+	}
+	if l.Orphaned {
+		if err := run.doubt(ctx); err != nil {
+			return err
+		}
+		g.state.Known = plan.Doubtful
 	}
 	notFound := 0
 	for range maxSteps * 10 { // a group of 40,000 comes in batches of 100

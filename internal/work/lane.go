@@ -43,7 +43,7 @@ type Lane struct {
 }
 
 // Want asks for a lane to run. A parked lane is taken out of the park. Of several due times
-// the earliest counts, of several priorities the most urgent.
+// the earliest counts, of several priorities the most urgent, of several causes the latest.
 func Want(tx *store.Tx, now time.Time, l Lane) error {
 	_, err := tx.Exec(wantOne, wantArgs(now, l)...)
 	if err != nil {
@@ -98,7 +98,7 @@ func wantSQL(n int) string {
 			priority = CASE WHEN lanes.wanted > lanes.synced AND lanes.priority < excluded.priority THEN lanes.priority ELSE excluded.priority END,
 			due_at = CASE WHEN lanes.wanted > lanes.synced AND NOT lanes.parked AND lanes.due_at < excluded.due_at THEN lanes.due_at ELSE excluded.due_at END,
 			since = CASE WHEN lanes.wanted > lanes.synced THEN lanes.since ELSE excluded.since END,
-			cause = excluded.cause, attempts = 0, parked = FALSE, reason = ''`
+			cause = CASE WHEN excluded.cause = '' AND lanes.wanted > lanes.synced THEN lanes.cause ELSE excluded.cause END, attempts = 0, parked = FALSE, reason = ''`
 }
 
 // Retry makes a waiting or parked lane due now. It reports whether there was one.
