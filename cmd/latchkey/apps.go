@@ -213,7 +213,7 @@ func appFlagNames() map[string]string {
 		"portalVisible": "--portal", "idpEntityId": "--idp-entity-id", "spEntityId": "--sp-entity-id", "acs": "--acs",
 		"defaultRelayState": "--relay-state", "spCertificates": "--sp-certificate",
 		"signAssertion": "--sign", "signatureAlgorithm": "--signature-algorithm", "sloUrl": "--slo-url", "metadata": "--metadata",
-		"baseUrl": "--base-url", "manageGroups": "--manage-groups", "onLeave": "--on-leave", "guard.maxCount": "--guard-count",
+		"baseUrl": "--base-url", "manageGroups": "--manage-groups", "onLeave": "--on-leave", "scopeFilter": "--scope-filter", "guard.maxCount": "--guard-count",
 		"guard.maxPercent": "--guard-percent", "ratePerSecond": "--rate", "burst": "--burst", "concurrency": "--concurrency",
 	}
 }
@@ -385,6 +385,7 @@ type binding struct {
 type appsBindCmd struct {
 	appArg
 	Groups []string `arg:"" name:"group" help:"Names or ids of groups."`
+	approvalFlags
 	outputFlag
 }
 
@@ -394,22 +395,41 @@ func (n appsBindCmd) Run(ctx context.Context, c *server.Config, t terminal) erro
 		if err != nil {
 			return err
 		}
-		return each(t, n.Groups, func(ref string) error {
-			g, err := d.group(ctx, ref)
-			if err != nil {
-				return err
-			}
-			if err := d.Apps.Bind(ctx, d.by, a.ID, g.ID); err != nil {
-				return err
-			}
+		return d.rebind(ctx, a, n.Groups, n.approvalFlags, n.outputFlag, func(ids []directory.GroupID) app.SCIMChange { return app.SCIMChange{Bind: ids} }, func(g directory.Group) error {
 			return d.done(n.outputFlag, binding{a.ID, g.ID, true}, "Group %s (%s) has access to %s.", visible(g.Name), count(g.Members, "member", "members"), visible(a.Label))
 		})
 	})
 }
 
+// rebind binds or unbinds groups by one change, and tells each.
+func (d desk) rebind(ctx context.Context, a app.Application, refs []string, f approvalFlags, o outputFlag, change func([]directory.GroupID) app.SCIMChange, tell func(directory.Group) error) error {
+	var groups []directory.Group
+	var ids []directory.GroupID
+	failed := each(d.terminal, refs, func(ref string) error {
+		g, err := d.group(ctx, ref)
+		if err == nil {
+			groups, ids = append(groups, g), append(ids, g.ID)
+		}
+		return err
+	})
+	if len(ids) == 0 {
+		return failed
+	}
+	if _, err := d.change(ctx, a, change(ids), f, o); err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if err := tell(g); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
 type appsUnbindCmd struct {
 	appArg
 	Groups []string `arg:"" name:"group" help:"Names or ids of groups."`
+	approvalFlags
 	outputFlag
 }
 
@@ -419,14 +439,7 @@ func (n appsUnbindCmd) Run(ctx context.Context, c *server.Config, t terminal) er
 		if err != nil {
 			return err
 		}
-		return each(t, n.Groups, func(ref string) error {
-			g, err := d.group(ctx, ref)
-			if err != nil {
-				return err
-			}
-			if err := d.Apps.Unbind(ctx, d.by, a.ID, g.ID); err != nil {
-				return err
-			}
+		return d.rebind(ctx, a, n.Groups, n.approvalFlags, n.outputFlag, func(ids []directory.GroupID) app.SCIMChange { return app.SCIMChange{Unbind: ids} }, func(g directory.Group) error {
 			return d.done(n.outputFlag, binding{a.ID, g.ID, false}, "Group %s gives no access to %s any more.", visible(g.Name), visible(a.Label))
 		})
 	})

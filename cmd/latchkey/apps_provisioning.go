@@ -25,11 +25,13 @@ type appsSCIMCmd struct {
 	BaseURL      *string  `name:"base-url" placeholder:"URL" help:"Base URL that the other side gives."`
 	ManageGroups *bool    `negatable:"" help:"Also send the bound groups and their members."`
 	OnLeave      *string  `placeholder:"ACT" help:"What becomes of accounts of people who lose access: deactivate or delete."`
+	ScopeFilter  *string  `placeholder:"EXPR" help:"Provision only those members of bound groups for whom this expression is true, e.g. 'user.department == \"Sales\"'; empty for all of them."`
 	GuardCount   *int     `placeholder:"N" help:"Hold a plan that would deactivate or delete more accounts than this; 0 is no limit."`
 	GuardPercent *int     `placeholder:"N" help:"The same, in percent of the accounts."`
 	Rate         *float64 `placeholder:"N" help:"Requests per second; 0 is the product's."`
 	Burst        *int     `placeholder:"N" help:"Requests at once; 0 is the product's."`
 	Concurrency  *int     `placeholder:"N" help:"Requests under way at a time; 0 is the product's."`
+	approvalFlags
 	outputFlag
 }
 
@@ -44,7 +46,8 @@ func (n appsSCIMCmd) Run(ctx context.Context, c *server.Config, t terminal) erro
 		if err != nil {
 			return err
 		}
-		if a, err = d.Apps.SaveSCIM(ctx, d.by, a.ID, func(s *app.SCIMSettings) error {
+		if a, err = d.change(ctx, a, app.SCIMChange{Settings: func(s *app.SCIMSettings) error {
+			set(&s.ScopeFilter, n.ScopeFilter)
 			set(&s.BaseURL, n.BaseURL)
 			set(&s.ManageGroups, n.ManageGroups)
 			set((*string)(&s.OnLeave), n.OnLeave)
@@ -54,7 +57,7 @@ func (n appsSCIMCmd) Run(ctx context.Context, c *server.Config, t terminal) erro
 			set(&s.Burst, n.Burst)
 			set(&s.Concurrency, n.Concurrency)
 			return nil
-		}); err != nil {
+		}}, n.approvalFlags, n.outputFlag); err != nil {
 			return flagged(err, appFlagNames())
 		}
 		if n.json() {
@@ -96,6 +99,7 @@ func (d desk) printSCIM(a app.Application) error {
 	f.add("Token", token)
 	f.add("Groups", map[bool]string{true: "managed", false: "not managed"}[s.ManageGroups])
 	f.add("Leavers", map[app.OnLeave]string{app.Deactivate: "deactivated", app.Remove: "deleted"}[s.OnLeave])
+	f.add("Scope", s.ScopeFilter)
 	guard := []string{}
 	if s.Guard.MaxCount > 0 {
 		guard = append(guard, "more than "+count(s.Guard.MaxCount, "account", "accounts"))
@@ -117,6 +121,7 @@ type appsMappingCmd struct {
 	appArg
 	integrationArg
 	File string `placeholder:"FILE" help:"Replace the application's own rows by those of this JSON file; - for standard input."`
+	approvalFlags
 	outputFlag
 }
 
@@ -187,7 +192,7 @@ func (n appsMappingCmd) replace(ctx context.Context, d desk, a app.Application) 
 	if n.What == "sign-on" {
 		a, err = d.Apps.SaveSAML(ctx, d.by, a.ID, func(s *app.SAMLSettings) error { s.Mapping = override; return nil })
 	} else {
-		a, err = d.Apps.SaveSCIM(ctx, d.by, a.ID, func(s *app.SCIMSettings) error { s.Mapping = override; return nil })
+		a, err = d.change(ctx, a, app.SCIMChange{Settings: func(s *app.SCIMSettings) error { s.Mapping = override; return nil }}, n.approvalFlags, n.outputFlag)
 	}
 	return a, inFile(err, n.File)
 }
@@ -342,7 +347,7 @@ func (d desk) activate(ctx context.Context, a app.Application, hash string, sure
 		if err != nil {
 			return err
 		}
-		if err := d.printPlan(a, p, 20); err != nil {
+		if err := d.printPlan(fmt.Sprintf("What would be sent to %s", visible(a.Label)), a, p, 20); err != nil {
 			return err
 		}
 		if err := d.agree(false, fmt.Sprintf("That would be sent to %s now, and every change from then on.", visible(a.Label)), "yes"); err != nil {

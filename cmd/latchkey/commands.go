@@ -25,8 +25,8 @@ type directoryCommands struct {
 	Groups  groupsCmd  `cmd:"" help:"Groups and their members."`
 	Apps    appsCmd    `cmd:"" help:"Applications: sign-on, provisioning, certificates, groups."`
 	SAML    samlCmd    `cmd:"" name:"saml" help:"Look into sign-on: decode a message, the last exchanges, simulate."`
-	Plan    planCmd    `cmd:"" help:"Show what would be sent to an application now."`
-	Apply   applyCmd   `cmd:"" help:"Activate provisioning exactly as a plan showed it."`
+	Plan    planCmd    `cmd:"" help:"Show what would be sent to an application now, or by a change."`
+	Apply   applyCmd   `cmd:"" help:"Activate provisioning, or make a change, as a plan showed it."`
 	Import  importCmd  `cmd:"" help:"Import people from the accounts of an application."`
 	Events  eventsCmd  `cmd:"" help:"Search what happened, or follow it."`
 	APIKeys apiKeysCmd `cmd:"" name:"api-keys" help:"Keys of programs that use the API."`

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/app"
+	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/provision"
 	"github.com/latchkey-idp/latchkey/internal/provision/plan"
 	"github.com/latchkey-idp/latchkey/internal/scim"
@@ -15,39 +16,143 @@ import (
 )
 
 type planCmd struct {
-	appArg
-	Limit int `placeholder:"N" help:"Show at most so many objects; 0 shows all. The counts are always of all."`
+	App    string `arg:"" optional:"" help:"Label, last part of the IdP URL, or id."`
+	All    bool   `help:"Of every application whose provisioning is on, paused or stopped."`
+	User   string `placeholder:"LOGIN" help:"Only of this person: the account and its memberships."`
+	Change string `placeholder:"FILE" help:"What a change would send, without making it; - for standard input. A JSON object: settings (as the API's provisioning settings, what is missing stays), bind and unbind (names of groups)."`
+	Limit  int    `placeholder:"N" help:"Show at most so many objects; 0 shows all. The counts are always of all."`
 	outputFlag
 }
 
 // Help tells what happens and what doesn't.
 func (planCmd) Help() string {
-	return "It reads here and at the target, and sends nothing that changes anything. With its hash, exactly this plan is activated: latchkey apply APP --hash HASH."
+	return "It reads here and at the target, and sends nothing that changes anything. With its hash, exactly this plan is carried out: latchkey apply APP --hash HASH. " +
+		"The plan of a change holds what the change is the reason for; what is to be sent anyway isn't in it."
 }
 
 func (n planCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
 	return at(ctx, c, t, func(d desk) error {
+		switch {
+		case n.All && (n.App != "" || n.User != "" || n.Change != ""):
+			return problem.New(problem.Invalid, "--all goes without an application, --user and --change.")
+		case n.All:
+			return n.all(ctx, d)
+		case n.App == "":
+			return problem.New(problem.Invalid, "Name an application, or say --all.")
+		case n.User != "" && n.Change != "":
+			return problem.New(problem.Invalid, "--user and --change don't go together.")
+		}
 		a, err := d.provisioned(ctx, n.App)
 		if err != nil {
 			return err
 		}
-		p, err := d.Engine.Preview(ctx, d.by, a.ID)
-		if err != nil {
-			return err
+		var p provision.Preview
+		title := fmt.Sprintf("What would be sent to %s", visible(a.Label))
+		switch {
+		case n.User != "":
+			u, err := d.user(ctx, n.User)
+			if err != nil {
+				return err
+			}
+			title += " for " + visible(u.Name())
+			if p, err = d.Engine.PreviewUser(ctx, d.by, a.ID, u.ID); err != nil {
+				return err
+			}
+		case n.Change != "":
+			c, err := d.changeFile(ctx, n.Change)
+			if err != nil {
+				return err
+			}
+			title = fmt.Sprintf("What the change would send to %s", visible(a.Label))
+			if p, err = d.Engine.Propose(ctx, d.by, a.ID, c); err != nil {
+				return inFile(err, n.Change)
+			}
+		default:
+			if p, err = d.Engine.Preview(ctx, d.by, a.ID); err != nil {
+				return err
+			}
 		}
 		if n.json() {
-			if p.Steps == nil {
-				p.Steps = []plan.Step{}
-			}
-			return d.printJSON(p)
+			return d.printJSON(jsonPlan(p))
 		}
-		return d.printPlan(a, p, n.Limit)
+		return d.printPlan(title, a, p, n.Limit)
 	})
+}
+
+// jsonPlan is a plan whose list of steps is never null.
+func jsonPlan(p provision.Preview) provision.Preview {
+	if p.Steps == nil {
+		p.Steps = []plan.Step{}
+	}
+	return p
+}
+
+// planOf is one application's plan among all, as JSON.
+type planOf struct {
+	ApplicationID app.ID             `json:"applicationId"`
+	Label         string             `json:"label"`
+	Status        app.Status         `json:"status"`
+	Plan          *provision.Preview `json:"plan,omitempty"`
+	Problem       string             `json:"problem,omitempty"`
+}
+
+// all prints the plan of every application. It fails if one can't be read, after all others.
+func (n planCmd) all(ctx context.Context, d desk) error {
+	plans, err := d.Engine.PreviewAll(ctx, d.by)
+	if err != nil {
+		return err
+	}
+	var failed error
+	list := []planOf{}
+	for i, o := range plans {
+		if o.Err != nil && failed == nil {
+			failed = o.Err
+		}
+		if n.json() {
+			x := planOf{ApplicationID: o.Application.ID, Label: o.Application.Label, Status: o.Application.SCIM.Status}
+			if o.Err != nil {
+				x.Problem = problem.Public(o.Err)
+			} else {
+				p := jsonPlan(o.Plan)
+				x.Plan = &p
+			}
+			list = append(list, x)
+			continue
+		}
+		if i > 0 {
+			fmt.Fprintln(d.out)
+		}
+		if o.Err != nil {
+			report(d.err, o.Err)
+			continue
+		}
+		title := fmt.Sprintf("What would be sent to %s", visible(o.Application.Label))
+		if s := o.Application.SCIM.Status; s != app.Active {
+			title += fmt.Sprintf(" (%s)", s)
+		}
+		if err := d.printPlan(title, o.Application, o.Plan, n.Limit); err != nil {
+			return err
+		}
+	}
+	if n.json() {
+		if err := d.printJSON(list); err != nil {
+			return err
+		}
+	} else if len(plans) == 0 {
+		if err := d.say("Provisioning is on for no application, so there is nothing to be sent."); err != nil {
+			return err
+		}
+	}
+	if failed != nil {
+		return problem.Wrap(problem.KindOf(failed), failed, "There is no plan for every application.")
+	}
+	return nil
 }
 
 type applyCmd struct {
 	appArg
-	Hash string `required:"" placeholder:"HASH" help:"Hash of the plan, as latchkey plan printed it."`
+	Hash   string `required:"" placeholder:"HASH" help:"Hash of the plan, as latchkey plan printed it."`
+	Change string `placeholder:"FILE" help:"Make the change of which the plan is, as given to latchkey plan --change. Without it, provisioning is switched on, or goes on after a pause or stop."`
 	outputFlag
 }
 
@@ -57,7 +162,17 @@ func (n applyCmd) Run(ctx context.Context, c *server.Config, t terminal) error {
 		if err != nil {
 			return err
 		}
-		return d.activate(ctx, a, n.Hash, true, n.outputFlag)
+		if n.Change == "" {
+			return d.activate(ctx, a, n.Hash, true, n.outputFlag)
+		}
+		change, err := d.changeFile(ctx, n.Change)
+		if err != nil {
+			return err
+		}
+		if a, err = d.change(ctx, a, change, approvalFlags{Hash: n.Hash}, n.outputFlag); err != nil {
+			return inFile(err, n.Change)
+		}
+		return d.switched(ctx, a, n.outputFlag, "The change is made. The server sends what its plan showed; follow it: latchkey apps status %s", quoted(a.Label))
 	})
 }
 
@@ -95,7 +210,7 @@ func markOf(s plan.Step) mark {
 }
 
 // printPlan prints what would be sent: each object once, with what changes, then the counts.
-func (d desk) printPlan(a app.Application, p provision.Preview, limit int) error {
+func (d desk) printPlan(title string, a app.Application, p provision.Preview, limit int) error {
 	if len(p.Steps) == 0 {
 		if err := d.say("Nothing is to be sent to %s: all is as it should be.", visible(a.Label)); err != nil {
 			return err
@@ -103,7 +218,7 @@ func (d desk) printPlan(a app.Application, p provision.Preview, limit int) error
 		return d.say("\nHash  %s", p.Hash)
 	}
 	w := bufio.NewWriter(d.out)
-	fmt.Fprintf(w, "%s\n\n", d.paint(strong, fmt.Sprintf("What would be sent to %s", visible(a.Label))))
+	fmt.Fprintf(w, "%s\n\n", d.paint(strong, title))
 	shown, left := 0, 0
 	previous := ""
 	for _, s := range p.Steps {

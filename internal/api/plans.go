@@ -36,10 +36,8 @@ type ProvisioningChange struct {
 	Unbind   []directory.GroupID `json:"unbind,omitempty" doc:"Ids of groups to unbind."`
 }
 
-func (c *ProvisioningChange) change() app.SCIMChange {
-	if c == nil {
-		return app.SCIMChange{}
-	}
+// SCIMChange is the change as the domain takes it.
+func (c *ProvisioningChange) SCIMChange() app.SCIMChange {
 	out := app.SCIMChange{Bind: c.Bind, Unbind: c.Unbind}
 	if len(c.Settings) > 0 {
 		patch := MergePatch{changes: c.Settings}
@@ -116,7 +114,7 @@ func (a *API) planRoutes(tag, root string) {
 		if in.Body == nil || in.Body.Change == nil {
 			p, err = a.Engine.Preview(ctx, by, in.ID)
 		} else {
-			p, err = a.Engine.Propose(ctx, by, in.ID, in.Body.Change.change())
+			p, err = a.Engine.Propose(ctx, by, in.ID, in.Body.Change.SCIMChange())
 		}
 		if err != nil {
 			return nil, err
@@ -131,7 +129,7 @@ func (a *API) planRoutes(tag, root string) {
 		Body ChangeRequest
 	},
 	) (*answer[Application], error) {
-		x, _, err := a.Engine.Apply(ctx, by, in.ID, in.Body.Change.change(), in.Body.PlanHash)
+		x, _, err := a.Engine.Apply(ctx, by, in.ID, in.Body.Change.SCIMChange(), in.Body.PlanHash)
 		return a.answerApplication(x, err)
 	})
 	route(a, operation{

@@ -95,7 +95,7 @@ func TestChangesAreMadeByTheirPlan(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		r := h.want(t, 422, "POST", prov+"/plan", object{"change": object{"settings": object{"scopeFilter": "user.nobody == 1"}}})
-		if !strings.Contains(string(r.body), "Line 1, column 6") {
+		if !strings.Contains(string(r.body), "Line 1, column 5") {
 			t.Errorf("%s", r.body)
 		}
 		h.want(t, 422, "POST", prov+"/plan", object{"change": object{"settings": object{"scope": "x"}}})

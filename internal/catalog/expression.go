@@ -166,7 +166,7 @@ func expressionError(expr string, iss *cel.Issues) error {
 		switch {
 		case name == "user" && unknownAttribute(expr, e) != "":
 			e.Message = fmt.Sprintf("there is no attribute user.%s", unknownAttribute(expr, e))
-			e.Column += len("user.")
+			e.Column += len("user")
 		case name == "user":
 			e.Message = "user alone is no value; name one of its attributes, for example user.email"
 		case strings.HasPrefix(name, "user."):

@@ -374,12 +374,11 @@ func (e *Engine) plannedTeams(ctx context.Context, t, next *target, only directo
 
 // lookTeam reads a group at the target.
 func (e *Engine) lookTeam(ctx context.Context, t *target, look plan.Step) (hits []scim.Resource, err error) {
-	r := &run{e: e, t: t}
 	if look.Kind == plan.Read {
 		var hit scim.Resource
-		_, err := r.call(ctx, func() (ex scim.Exchange, err error) {
-			hit, ex, err = t.client.Get(ctx, scim.Group, look.On.Remote)
-			return ex, err
+		err := e.aside(ctx, t, func() (err error) {
+			hit, _, err = t.client.Get(ctx, scim.Group, look.On.Remote)
+			return err
 		})
 		if scim.ClassOf(err) == scim.NotFound {
 			return nil, nil
@@ -403,9 +402,9 @@ func (e *Engine) lookTeam(ctx context.Context, t *target, look plan.Step) (hits 
 		return hits, nil
 	}
 	for _, m := range look.Match {
-		if _, err := r.call(ctx, func() (ex scim.Exchange, err error) {
-			hits, ex, err = t.client.Find(ctx, scim.Group, m.Filter())
-			return ex, err
+		if err := e.aside(ctx, t, func() (err error) {
+			hits, _, err = t.client.Find(ctx, scim.Group, m.Filter())
+			return err
 		}); err != nil {
 			return nil, e.unreadable(t, err)
 		}
@@ -414,6 +413,21 @@ func (e *Engine) lookTeam(ctx context.Context, t *target, look plan.Step) (hits 
 		}
 	}
 	return hits, nil
+}
+
+// aside sends one request that reads, for a person who waits for the answer. Another replica may
+// hold the target's budget as long as it has something to send; so the request goes beside it, at
+// the target's rate and no matter who sends else.
+func (e *Engine) aside(ctx context.Context, t *target, send func() error) error {
+	leave, err := t.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := t.wait(ctx, e.Now()); err != nil {
+		return err
+	}
+	return send()
 }
 
 // there is what a target holds, by matching attribute and value.
@@ -473,13 +487,12 @@ func (e *Engine) accounts(ctx context.Context, t *target, people []outlook) (the
 			return out, err
 		}
 	}
-	r := &run{e: e, t: t}
 	for _, matches := range looks {
 		for i, m := range matches {
 			var hits []scim.Resource
-			_, err := r.call(ctx, func() (ex scim.Exchange, err error) {
-				hits, ex, err = t.client.Find(ctx, scim.User, m.Filter())
-				return ex, err
+			err := e.aside(ctx, t, func() (err error) {
+				hits, _, err = t.client.Find(ctx, scim.User, m.Filter())
+				return err
 			})
 			if unfilterable(err) && i < len(matches)-1 {
 				continue
@@ -514,7 +527,7 @@ func (e *Engine) listAccounts(ctx context.Context, t *target, filters bool, look
 			keep(res)
 		}
 		if page.StartIndex+len(page.Resources) <= page.TotalResults {
-			if err := e.wait(ctx, t); err != nil {
+			if err := t.wait(ctx, e.Now()); err != nil {
 				return false, problem.Wrap(problem.Unavailable, err, "%s asked us to wait. Try again in a minute.", t.app.Label)
 			}
 		}

@@ -333,7 +333,7 @@ func TestChangeAtRestIsMadeAtOnce(t *testing.T) {
 		if !problem.Is(err, problem.Forbidden) {
 			t.Errorf("who may only read: %v", err)
 		}
-		if _, err := w.engine.Propose(t.Context(), owner, w.app, filter(`user.nonsense`)); !problem.Is(err, problem.Invalid) || !strings.Contains(problem.FieldsOf(err)[0].Detail, "Line 1, column 6: there is no attribute user.nonsense") {
+		if _, err := w.engine.Propose(t.Context(), owner, w.app, filter(`user.nonsense`)); !problem.Is(err, problem.Invalid) || !strings.Contains(problem.FieldsOf(err)[0].Detail, "Line 1, column 5: there is no attribute user.nonsense") {
 			t.Errorf("a faulty filter: %v", err)
 		}
 	})
