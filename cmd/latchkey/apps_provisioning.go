@@ -13,7 +13,6 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/catalog"
 	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/provision"
-	"github.com/latchkey-idp/latchkey/internal/provision/plan"
 	"github.com/latchkey-idp/latchkey/internal/scim"
 	"github.com/latchkey-idp/latchkey/internal/server"
 	"github.com/latchkey-idp/latchkey/internal/store"
@@ -533,15 +532,7 @@ func (d desk) printStatus(s provision.Status) error {
 	if err := tb.print(d.terminal); err != nil {
 		return err
 	}
-	var f facts
-	f.add("Waiting", grouped(s.Waiting))
-	f.add("Oldest waits since", s.OldestWaiting)
-	if s.Parked > 0 {
-		f.add("Needs a person", cell{grouped(s.Parked), warn})
-	}
-	f.add("Left alone until", s.HeldTill)
-	f.add("Token ends", day(s.TokenExpiresAt))
-	return f.print(d.terminal)
+	return d.printVital(s)
 }
 
 type appsAccountsCmd struct {
@@ -606,34 +597,18 @@ func (n appsExplainCmd) Run(ctx context.Context, c *server.Config, t terminal) e
 		if err != nil {
 			return err
 		}
-		u, err := d.user(ctx, n.User)
+		id, err := d.leaver(ctx, n.User)
 		if err != nil {
 			return err
 		}
-		e, err := d.Engine.Explain(ctx, d.by, a.ID, u.ID)
+		e, err := d.Engine.Explain(ctx, d.by, a.ID, id)
 		if err != nil {
 			return err
 		}
 		if n.json() {
 			return d.printJSON(api.ExplanationJSON(e))
 		}
-		var f facts
-		f.add("Person", cell{u.Email, strong})
-		f.add("Should have an account", yes(e.Want == plan.Present))
-		f.add("Because", e.Why)
-		f.add("Via", strings.Join(names(e.Via), ", "))
-		f.add("Account", e.Link.RemoteID)
-		f.add("Status", e.Link.Status)
-		f.add("Reason", e.Link.Reason)
-		f.add("Missing", strings.Join(e.Missing, ", "))
-		f.add("In sync since", e.Since)
-		if e.Waiting != nil {
-			f.add("Waiting since", e.Waiting.Since)
-			f.add("Tried", count(e.Waiting.Attempts, "time", "times"))
-			f.add("Next try", e.Waiting.Due)
-			f.add("Held by", e.Waiting.Reason)
-		}
-		return f.print(t)
+		return d.printExplanation(e)
 	})
 }
 

@@ -27,6 +27,9 @@ type directoryCommands struct {
 	SAML    samlCmd    `cmd:"" name:"saml" help:"Look into sign-on: decode a message, the last exchanges, simulate."`
 	Plan    planCmd    `cmd:"" help:"Show what would be sent to an application now, or by a change."`
 	Apply   applyCmd   `cmd:"" help:"Activate provisioning, or make a change, as a plan showed it."`
+	Explain explainCmd `cmd:"" help:"Tell why a person has, or hasn't, an account at an application, and what was sent."`
+	Receipt receiptCmd `cmd:"" help:"Prove that a person who left has no access any more."`
+	Health  healthCmd  `cmd:"" help:"Say for each application whether provisioning lives."`
 	Import  importCmd  `cmd:"" help:"Import people from the accounts of an application."`
 	Events  eventsCmd  `cmd:"" help:"Search what happened, or follow it."`
 	APIKeys apiKeysCmd `cmd:"" name:"api-keys" help:"Keys of programs that use the API."`

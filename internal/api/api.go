@@ -93,6 +93,7 @@ func (a *API) routes() {
 	a.samlRoutes()
 	a.scimRoutes()
 	a.provisioningRoutes()
+	a.receiptRoutes()
 	a.eventRoutes()
 	a.keyRoutes()
 	a.mailRoutes()

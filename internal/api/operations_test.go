@@ -590,6 +590,7 @@ func TestEveryOperationAsksForItsRole(t *testing.T) {
 		"change-slug": object{"slug": "other"}, "upload-certificate": object{"certificate": "x", "privateKey": "x"}, "set-scim-token": object{"token": "x"},
 		"import-accounts": object{}, "set-logo": "x", "import-metadata": "<x/>", "preview-metadata": "<x/>", "list-metadata-entities": "<x/>",
 		"watch-metadata": object{"url": "https://sp.example.com/"}, "approve-metadata": object{"hash": "x"}, "dismiss-metadata": object{"hash": "x"},
+		"close-receipt": object{"note": "x"}, "set-alarms": object{"receiptSeconds": 60, "silenceSeconds": 60},
 		"apply-change": object{"change": object{}}, "inspect-message": object{"message": "x"}, "simulate-sign-on": object{"userId": "none"}, "test-mail": object{"to": "ada@example.com"}, "import-users": "email\nx@example.com\n",
 	}
 	ada := h.user(t, "ada@example.com").text(t, "id")

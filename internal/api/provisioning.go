@@ -51,23 +51,32 @@ type PauseReason struct {
 
 // Explanation tells why a person has, or hasn't, an account at an application.
 type Explanation struct {
-	Want    plan.Want         `json:"want" enum:"present,gone,leave"`
-	Why     string            `json:"why"`
-	Via     []GroupRef        `json:"via" doc:"The person's groups that are bound to it."`
-	Missing []string          `json:"missing" doc:"Required attributes that the person has no value for."`
-	Link    *ProvisioningLink `json:"link,omitempty" doc:"What is remembered of the account; missing if nothing is."`
-	Waiting *Waiting          `json:"waiting,omitempty" doc:"What is still to be sent; missing if nothing is."`
-	Since   time.Time         `json:"since,omitzero"`
+	Want plan.Want  `json:"want" enum:"present,gone,leave"`
+	Why  string     `json:"why"`
+	Via  []GroupRef `json:"via" doc:"The person's groups that are bound to it."`
+	// Sentence says all in one sentence.
+	Sentence   string                  `json:"sentence"`
+	Grants     []provision.Grant       `json:"grants" doc:"How the person came to the groups that give access."`
+	Missing    []string                `json:"missing" doc:"Required attributes that the person has no value for."`
+	Pending    []provision.PendingStep `json:"pending" doc:"What is still to be sent, in order."`
+	WaitingFor string                  `json:"waitingFor,omitempty" doc:"Why it wasn't sent yet."`
+	NextTry    time.Time               `json:"nextTry,omitzero" doc:"Missing if that depends on somebody."`
+	Sent       []provision.Sent        `json:"sent" doc:"What was sent about the person, the newest first, at most 25, each with the event that caused it."`
+	Receipt    *provision.ReceiptItem  `json:"receipt,omitempty" doc:"Proof that somebody who left has no access; missing for others."`
+	Link       *ProvisioningLink       `json:"link,omitempty" doc:"What is remembered of the account; missing if nothing is."`
+	Waiting    *Waiting                `json:"waiting,omitempty" doc:"What is still to be sent; missing if nothing is."`
+	Since      time.Time               `json:"since,omitzero"`
 }
 
 // Waiting tells how it stands with what is still to be sent.
 type Waiting struct {
-	Attempts int       `json:"attempts"`
-	Since    time.Time `json:"since,omitzero"`
-	Due      time.Time `json:"due,omitzero"`
-	Running  bool      `json:"running"`
-	Parked   bool      `json:"parked" doc:"Somebody has to look at it."`
-	Reason   string    `json:"reason,omitempty"`
+	Attempts int                `json:"attempts"`
+	Since    time.Time          `json:"since,omitzero"`
+	Due      time.Time          `json:"due,omitzero"`
+	Running  bool               `json:"running"`
+	Parked   bool               `json:"parked" doc:"Somebody has to look at it."`
+	Reason   string             `json:"reason,omitempty"`
+	Cause    provision.CauseRef `json:"cause,omitzero" doc:"The event that asked for it."`
 }
 
 // AccountImport says which accounts found at an application become people, and how.
@@ -224,13 +233,16 @@ func (a *API) linkRoutes(tag, root string) {
 }
 
 func wireExplanation(x provision.Explanation) Explanation {
-	out := Explanation{Want: x.Want, Why: x.Why, Via: each(x.Via, refGroup), Missing: orEmpty(x.Missing), Since: x.Since}
+	out := Explanation{Want: x.Want, Why: x.Why, Via: each(x.Via, refGroup), Missing: orEmpty(x.Missing), Since: x.Since,
+		Sentence: x.Sentence, Grants: orEmpty(x.Grants), Pending: orEmpty(x.Pending), WaitingFor: x.WaitingFor, NextTry: x.NextTry,
+		Sent: orEmpty(x.Sent), Receipt: x.Receipt,
+	}
 	if x.Link.ObjectID != "" && x.Link.Status != "" {
 		l := wireLink(x.Link)
 		out.Link = &l
 	}
 	if w := x.Waiting; w != nil {
-		out.Waiting = &Waiting{Attempts: w.Attempts, Since: w.Since, Due: w.Due, Running: w.Running, Parked: w.Parked, Reason: w.Reason}
+		out.Waiting = &Waiting{Attempts: w.Attempts, Since: w.Since, Due: w.Due, Running: w.Running, Parked: w.Parked, Reason: w.Reason, Cause: x.WaitingCause}
 	}
 	return out
 }

@@ -20,11 +20,15 @@ import (
 )
 
 // reminderDays are how long before an end there is a reminder, the most urgent first; 0 is the end itself.
-var reminderDays = []int{0, 1, 7, 30, 60}
+var reminderDays = []int{0, 1, 7, 14, 30, 60}
 
-// step returns the most urgent reminder that an end calls for at a time; false if it is far away.
-func step(end, now time.Time) (int, bool) {
+// step returns the most urgent reminder that an end calls for at a time; false if it is far away. Fourteen days is for
+// tokens: whoever makes them at the other side is often somebody else, who has to be asked.
+func step(kind string, end, now time.Time) (int, bool) {
 	for _, days := range reminderDays {
+		if days == 14 && kind != endsToken {
+			continue
+		}
 		if !now.Before(end.Add(-time.Duration(days) * 24 * time.Hour)) {
 			return days, true
 		}
@@ -87,8 +91,8 @@ func endsInOn(end, now time.Time) string {
 	return endsIn(end, now) + ", on " + on
 }
 
-// RunReminders gives the reminders that are due: 60, 30, 7 and 1 days before a signing certificate, a service provider's
-// certificate or a provisioning token ends, and once it has. Each is an event, and mail to the active owners and
+// RunReminders gives the reminders that are due: 60, 30, 7 and 1 days before a signing certificate or a service provider's
+// certificate ends, 60, 30, 14, 7 and 1 days before a provisioning token does, and once it has. Each is an event, and mail to the active owners and
 // administrators, once over all replicas. Of several that are due for the same end only the most urgent is given.
 func (a *Applications) RunReminders(ctx context.Context) error {
 	now := a.now().UTC()
@@ -117,7 +121,7 @@ func (a *Applications) endings(tx *store.Tx, now time.Time) ([]ending, error) {
 	}
 	var out []ending
 	add := func(e ending) {
-		if _, due := step(e.ends, now); due {
+		if _, due := step(e.kind, e.ends, now); due {
 			out = append(out, e)
 		}
 	}
@@ -219,7 +223,7 @@ func (a *Applications) remind(tx *store.Tx, now time.Time, by access.Actor, all 
 	var fresh []ending
 	cause := ""
 	for _, e := range all {
-		days, due := step(e.ends, now)
+		days, due := step(e.kind, e.ends, now)
 		if !due {
 			continue
 		}

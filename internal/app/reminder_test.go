@@ -110,6 +110,25 @@ func TestRemindersOfASigningCertificate(t *testing.T) {
 	})
 }
 
+func TestRemindersOfAToken(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.create(app.NewApplication{})
+		end := w.now.Add(90 * day).UTC().Truncate(time.Microsecond)
+		must(w.apps.SetSCIMToken(t.Context(), admin, a.ID, "secret", end))(t)
+		var got []string
+		for _, days := range []time.Duration{61, 60, 31, 30, 15, 14, 13, 8, 7, 2, 1, 0, -1} {
+			got = append(got, w.remind(end.Add(-days*day))...)
+		}
+		want := []string{
+			"token_expires success 60 token", "token_expires success 30 token", "token_expires success 14 token", "token_expires success 7 token",
+			"token_expires success 1 token", "token_expires failure 0 token",
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
 // Whoever was switched off for long is reminded of the most urgent only; a new certificate has reminders of its own.
 func TestOnlyTheMostUrgentReminder(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {

@@ -209,6 +209,7 @@ func typesOf(name string) []audit.Type {
 		return []audit.Type{
 			audit.UserLookupProvision, audit.UserCreateProvision, audit.UserUpdateProvision, audit.UserDeprovision, audit.UserDeleteProvision,
 			audit.GroupLookupProvision, audit.GroupCreateProvision, audit.GroupUpdateProvision, audit.GroupDeleteProvision,
+			audit.UserVerifyProvision, audit.ReceiptOverdue, audit.ReceiptClose, audit.IntegrationSilent, audit.IntegrationAnswers,
 		}
 	case "@directory":
 		return []audit.Type{

@@ -644,7 +644,7 @@ func TestBlockedPersonAndRetry(t *testing.T) {
 	s.settle()
 	s.get("admin", at("provisioning", "objects")+"?status=blocked").page().has("Bob", "Retry Bob")
 	s.get("reader", at("provisioning", "objects")+"?status=blocked").page().has("Bob").hasNot("Retry Bob")
-	s.get("admin", at("provisioning", "people", bob)).page().has("But it can&#39;t be written: Family name is required", "parked until")
+	s.get("admin", at("provisioning", "people", bob)).page().has("But it can&#39;t be written: Family name is required", "tried again when something changes")
 	s.follow("admin", s.post("admin", at("provisioning", "people", bob, "retry"))).page().has("tried again now")
 	s.post("admin", at("provisioning", "things", bob, "retry")).status(http.StatusNotFound)
 	s.get("admin", at()).page().has("needs attention")

@@ -131,6 +131,10 @@ func (c *Console) Routes(mux *http.ServeMux) {
 		{"POST " + uploadsPath + "/{id}/run", c.runUpload},
 		{"POST " + uploadsPath + "/{id}/discard", c.dropUpload},
 
+		{"GET " + receiptsPath, c.receipts},
+		{"GET " + receiptsPath + "/{user}", c.receipt},
+		{"POST " + receiptsPath + "/{user}/close", c.closeReceipt},
+
 		{"GET " + groupsPath, c.groups},
 		{"GET " + groupsPath + "/new", c.newGroup},
 		{"POST " + groupsPath + "/new", c.createGroup},
@@ -159,6 +163,7 @@ func (c *Console) Routes(mux *http.ServeMux) {
 
 		{"GET " + settingsPath, c.settings},
 		{"POST " + settingsPath, c.saveSettings},
+		{"POST " + settingsPath + "/alarms", c.saveAlarms},
 		{"GET " + settingsPath + "/administrators", c.administrators},
 		{"POST " + settingsPath + "/administrators", c.addAdmin},
 		{"GET " + settingsPath + "/keys", c.apiKeys},

@@ -144,6 +144,7 @@ func (c *Console) homeApplications(r *request, v *homeView, have *installation) 
 		return 0, 0, err
 	}
 	have.apps = len(page.Items)
+	told := 0
 	for _, a := range page.Items {
 		have.bound = have.bound || a.Groups > 0
 		have.signOn = have.signOn || a.SAML.Status == app.Active || a.BookmarkURL != ""
@@ -176,7 +177,11 @@ func (c *Console) homeApplications(r *request, v *homeView, have *installation) 
 			bad := s.Users.Blocked + s.Users.Failed + s.Groups.Blocked + s.Groups.Failed
 			parked += bad
 			x.Level, x.Sentence = web.Level(s.Level), s.Sentence
-			if l := web.Level(s.Level); l == web.Warn || l == web.Danger {
+			told += s.Receipts.Overdue
+			if s.Receipts.Overdue > 0 {
+				v.Concerns = append(v.Concerns, overdueConcern(a.Label, s.Receipts.Overdue))
+			}
+			if l := web.Level(s.Level); l == web.Danger || l == web.Warn && !(s.Receipts.Overdue > 0 && bad == 0 && s.Failures == 0 && s.State == app.Active) {
 				d := concern{Level: l, Text: a.Label + ": " + s.Sentence, Action: web.Button{Label: "Look at it", Small: true, Href: appPath(a.ID, "provisioning")}}
 				if s.Waiting > 0 && a.SCIM.Status != app.Active {
 					d.Detail = count(s.Waiting, "change is", "changes are") + " kept and will be sent afterwards."
@@ -193,6 +198,14 @@ func (c *Console) homeApplications(r *request, v *homeView, have *installation) 
 			v.Concerns = append(v.Concerns, concern{Level: web.Warn, Text: a.Label + " is bound to no group, so nobody reaches it.", Action: web.Button{Label: "Bind groups", Small: true, Href: appPath(a.ID, "groups")}})
 		}
 		v.Apps = append(v.Apps, x)
+	}
+	// Where provisioning is off nothing is sent, and people leave all the same.
+	all, err := c.Engine.CountReceipts(r.Context(), r.By, "")
+	if err != nil {
+		return 0, 0, err
+	}
+	if all.Overdue > told {
+		v.Concerns = append(v.Concerns, overdueConcern("Where provisioning is off", all.Overdue-told))
 	}
 	v.Concerns = worstFirst(v.Concerns)
 	slices.SortStableFunc(v.Apps, func(a, b homeApp) int { return urgency(b.Level) - urgency(a.Level) })

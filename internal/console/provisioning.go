@@ -185,7 +185,13 @@ func (p provisioningPage) stats() web.Stats {
 // vital are the facts by which one sees that it lives.
 func (p provisioningPage) vital() web.Facts {
 	s := p.Provisioning
-	facts := web.Facts{{Term: "Last good answer", Value: web.Time{At: s.LastAnswer, Now: p.Now, None: "none since the start of this server"}}}
+	facts := web.Facts{{Term: "Last good answer", Value: web.Time{At: s.LastAnswer, Now: p.Now, None: "none yet"}}}
+	if !s.SilentSince.IsZero() {
+		facts = append(facts, web.Fact{Term: "Silent", Value: web.Group(web.Badge{Level: web.Danger, Label: "No good answer"}, web.Time{At: s.SilentSince, Now: p.Now})})
+	}
+	if !s.OldestWaiting.IsZero() {
+		facts = append(facts, web.Fact{Term: "Waiting longest", Value: web.Text("since " + web.Ago(s.OldestWaiting, p.Now))})
+	}
 	if s.Failures > 0 {
 		facts = append(facts, web.Fact{Term: "Failures in a row", Value: web.Number(s.Failures)})
 	}
@@ -201,9 +207,21 @@ func (p provisioningPage) vital() web.Facts {
 		}
 	}
 	facts = append(facts, web.Fact{Term: "Requests", Value: web.Text(budget)})
-	if s.Waiting > 20 && rate > 0 {
-		left := time.Duration(float64(s.Waiting)/rate) * time.Second
-		facts = append(facts, web.Fact{Term: "Done in about", Value: web.Text(roughly(left))})
+	if s.Budget.Limited {
+		facts = append(facts, web.Fact{Term: "Left in the budget", Value: web.Text(count(s.Budget.Left, "request", "requests") + " at once")})
+	}
+	if s.ObjectsPerSecond > 0 {
+		facts = append(facts, web.Fact{Term: "Speed lately", Value: web.Text(strconv.FormatFloat(s.ObjectsPerSecond, 'f', 1, 64) + " people and groups a second")})
+	}
+	if !s.FinishAt.IsZero() {
+		facts = append(facts, web.Fact{Term: "Done in about", Value: web.Text(roughly(s.FinishAt.Sub(p.Now)))})
+	}
+	if s.Receipts.Open > 0 {
+		badge := web.Badge{Level: web.Info, Label: count(s.Receipts.Open, "account", "accounts")}
+		if s.Receipts.Overdue > 0 {
+			badge.Level = web.Warn
+		}
+		facts = append(facts, web.Fact{Term: "Leavers not proved off", Value: web.Group(badge, web.Link{Label: "See", Href: withQuery(receiptsPath, "application", string(p.App.ID))})})
 	}
 	token := web.Fact{Term: "Token", Value: web.Muted("none")}
 	if p.App.SCIM.TokenSet {

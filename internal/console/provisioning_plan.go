@@ -456,6 +456,10 @@ type objectPage struct {
 	Snapshot string
 	Events   eventsView
 	MayRun   bool
+	// Grants, Pending and Sent tell of a person why, what is still to come, and what was sent.
+	Grants, Pending, Sent []web.Row
+	// Receipt proves that somebody who left has no access; nil for others.
+	Receipt *provision.ReceiptItem
 }
 
 func (c *Console) provisionedPerson(w http.ResponseWriter, r *request) error {
@@ -468,10 +472,7 @@ func (c *Console) provisionedPerson(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	name := cmp.Or(x.Link.Name, string(id))
-	if x.Want == plan.Gone && x.Why == "deleted from the directory" && x.Link.Name == "" {
-		return problem.New(problem.NotFound, "There is no such person, and nothing is remembered of one at %s.", s.product())
-	}
+	name := cmp.Or(x.Name, string(id))
 	p := objectPage{appFrame: s.inner(name, "Provisioning", "provisioning"), Kind: "people", Object: string(id), MayRun: s.MayRun && s.running()}
 	p.Subtitle = "At " + s.product()
 	p.Badge = explanationBadge(x)
@@ -489,21 +490,7 @@ func (c *Console) provisionedPerson(w http.ResponseWriter, r *request) error {
 	if len(x.Missing) > 0 {
 		p.Facts = append(p.Facts, web.Fact{Term: "Missing", Value: web.Text(sentenceList(x.Missing))})
 	}
-	if x.Waiting != nil {
-		text := "since " + web.Ago(x.Waiting.Since, s.Now)
-		switch {
-		case x.Waiting.Parked:
-			text = "parked until something changes, or until you retry"
-		case x.Waiting.Running:
-			text = "being sent now"
-		case x.Waiting.Attempts > 0:
-			text += ", tried " + count(x.Waiting.Attempts, "time", "times") + "; next try " + web.Ago(x.Waiting.Due, s.Now)
-		}
-		if x.Waiting.Reason != "" {
-			text += ". " + x.Waiting.Reason
-		}
-		p.Facts = append(p.Facts, web.Fact{Term: "Waiting", Value: web.Text(text)})
-	}
+	p.explained(x)
 	if err := c.finishObject(r, &p, x.Link, "user"); err != nil {
 		return err
 	}

@@ -41,12 +41,19 @@ func (c *Console) settings(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return c.renderSettings(w, r, http.StatusOK, web.NewForm(map[string]string{"organization": org.Name}))
+	return c.renderSettings(w, r, http.StatusOK, web.NewForm(map[string]string{"organization": org.Name}), nil)
 }
 
-func (c *Console) renderSettings(w http.ResponseWriter, r *request, status int, form web.Form) error {
+func (c *Console) renderSettings(w http.ResponseWriter, r *request, status int, form web.Form, calls *web.Form) error {
 	p := c.settingsFrame(w, r, "")
-	return web.Render(w, r.Request, status, settingsPage(p, form, r.can(access.ManageSettings)))
+	if calls == nil {
+		f, err := c.alarmForm(r)
+		if err != nil {
+			return err
+		}
+		calls = &f
+	}
+	return web.Render(w, r.Request, status, settingsPage(p, form, *calls, r.can(access.ManageSettings)))
 }
 
 func (c *Console) saveSettings(w http.ResponseWriter, r *request) error {
@@ -58,7 +65,7 @@ func (c *Console) saveSettings(w http.ResponseWriter, r *request) error {
 	if !ok {
 		return err
 	}
-	return c.renderSettings(w, r, web.Status(err), form)
+	return c.renderSettings(w, r, web.Status(err), form, nil)
 }
 
 // adminsView lists the people who have a role.

@@ -880,7 +880,7 @@ func userAppRows(v userAppsView) []web.Row {
 	for _, a := range v.Apps {
 		var account, retry templ.Component
 		if a.Account.Label != "" {
-			account = twoLines(a.Account, a.AccountReason)
+			account = web.Group(twoLines(a.Account, a.AccountReason), web.Link{Label: "Why?", Href: appPath(a.ID, "provisioning", "people", string(v.User.ID))})
 		}
 		if a.CanRetry {
 			retry = web.PostButton{

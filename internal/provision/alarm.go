@@ -304,4 +304,3 @@ func span(d time.Duration) string {
 	}
 	return count(int(d/(24*time.Hour)), "day", "days")
 }
-

@@ -18,4 +18,7 @@
 //	                 └─▶ remembered ──adopt──┘      │ answer lost
 //	                                                ▼
 //	                                             doubtful ──read or look-up──▶ …
+//
+// Somebody who loses access has a receipt, which only reading their account back closes; see
+// receipt.go.
 package provision

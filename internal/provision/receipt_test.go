@@ -290,7 +290,9 @@ func TestExplain(t *testing.T) {
 		if !slices.IsSortedFunc(x.Sent, func(a, b provision.Sent) int { return strings.Compare(b.Event, a.Event) }) || len(x.Sent) < 3 ||
 			x.Sent[0].Type != audit.UserUpdateProvision || x.Sent[0].Cause.Type != audit.UserUpdate || x.Sent[0].Cause.Actor != owner.Name ||
 			!strings.HasPrefix(x.Sent[0].Request, "PATCH ") || x.Sent[0].Answer != 200 ||
-			!slices.ContainsFunc(x.Sent, func(s provision.Sent) bool { return s.Type == audit.GroupUpdateProvision || s.Type == audit.GroupCreateProvision }) {
+			!slices.ContainsFunc(x.Sent, func(s provision.Sent) bool {
+				return s.Type == audit.GroupUpdateProvision || s.Type == audit.GroupCreateProvision
+			}) {
 			t.Errorf("sent: %q %+v", said, x.Sent)
 		}
 
@@ -298,7 +300,11 @@ func TestExplain(t *testing.T) {
 		w.must(w.engine.Pause(t.Context(), owner, w.app, "Audit"))
 		_, err = w.dir.UpdateUser(t.Context(), owner, ada, 0, func(a *directory.Attributes) error { a.Title = "Lady"; return nil })
 		w.must(err)
-		w.until("a lane", func() bool { x, err = w.engine.Explain(t.Context(), owner, w.app, ada); w.must(err); return x.Waiting != nil })
+		w.until("a lane", func() bool {
+			x, err = w.engine.Explain(t.Context(), owner, w.app, ada)
+			w.must(err)
+			return x.Waiting != nil
+		})
 		if len(x.Pending) != 1 || !strings.Contains(x.Pending[0].Text, "title") || x.Pending[0].Changes[0].Old != "Countess" || !strings.Contains(x.WaitingFor, "paused: Audit") ||
 			!x.NextTry.IsZero() || x.WaitingCause.Type != audit.UserUpdate {
 			t.Errorf("paused: %+v", x)
@@ -436,4 +442,3 @@ func TestPredictedFinish(t *testing.T) {
 		}
 	})
 }
-

@@ -46,7 +46,7 @@ func New(h *House) (*Server, error) {
 		Name: "latchkey_http_request_duration_seconds", Help: "Time to answer, by route and class of status.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 	}, []string{"route", "status"})
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.served, newWorkCollector(h))
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.served, newWorkCollector(h), newProvisioningCollector(h))
 	s.metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 
 	mux := http.NewServeMux()

@@ -79,6 +79,7 @@
       if (label) label.textContent = "Copy";
     }, 1600);
   });
+  on("click", "[data-print]", () => window.print());
   on("focusin", "[data-select-all-text]", (input) => input.select());
 
   // Show what was typed.
