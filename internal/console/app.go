@@ -120,6 +120,8 @@ func (c *Console) routesApplications(mux *http.ServeMux) {
 		{"POST " + appsPath + "/{id}/groups/{group}/unbind", c.unbindGroup},
 
 		{"GET " + appsPath + "/{id}/mappings", c.mappings},
+		{"GET " + appsPath + "/{id}/mappings/scope", c.scopeFilter},
+		{"POST " + appsPath + "/{id}/mappings/scope", c.saveScopeFilter},
 		{"GET " + appsPath + "/{id}/mappings/{side}/row", c.mappingRow},
 		{"POST " + appsPath + "/{id}/mappings/{side}/row", c.saveMappingRow},
 		{"POST " + appsPath + "/{id}/mappings/{side}/reset", c.resetMappingRow},

@@ -31,6 +31,8 @@ type appGroupsPage struct {
 	// Warnings are the product's doubts about a group's name, by group.
 	Warnings map[directory.GroupID][]string
 	People   int
+	// Asked is a group that somebody wants to bind, whose plan is to be looked at; nil if none.
+	Asked *directory.Group
 	// Offered are groups that aren't bound yet, as many as are shown before one searches.
 	Offered []web.Option
 	More    bool
@@ -62,6 +64,14 @@ func (c *Console) renderGroups(w http.ResponseWriter, r *request, status int, f 
 	}
 	if p.People, err = c.entitledPeople(r, f.App.ID); err != nil {
 		return err
+	}
+	if id := r.URL.Query().Get("bind"); id != "" && f.May {
+		g, err := c.Directory.Group(r.Context(), r.By, directory.GroupID(id))
+		if err == nil {
+			p.Asked = &g
+		} else if !problem.Is(err, problem.NotFound) {
+			return err
+		}
 	}
 	if f.May {
 		if p.Offered, p.More, err = c.unboundGroups(r, f, "", p.Bound); err != nil {
@@ -131,10 +141,13 @@ func (c *Console) bindGroups(w http.ResponseWriter, r *request) error {
 		form, _ := web.PostedForm(r.Request).Fail(err)
 		return c.renderGroups(w, r, web.Status(err), f, form)
 	}
+	change := app.SCIMChange{}
 	for _, id := range ids {
-		if err := c.Apps.Bind(r.Context(), r.By, f.App.ID, directory.GroupID(id)); err != nil {
-			return err
-		}
+		change.Bind = append(change.Bind, directory.GroupID(id))
+	}
+	what := count(len(ids), "group is", "groups are") + " bound"
+	if _, made, err := c.approve(w, r, f, change, review{What: what, Label: "User groups", Tab: "groups", Cancel: f.path("groups")}); err != nil || !made {
+		return err
 	}
 	message := count(len(ids), "group is", "groups are") + " bound."
 	if f.App.SCIM.Status == app.Active {
@@ -254,13 +267,17 @@ func (c *Console) unbindGroup(w http.ResponseWriter, r *request) error {
 	if err := access.Allow(r.By, access.ManageApplications); err != nil {
 		return err
 	}
-	id := app.ID(r.PathValue("id"))
+	f, err := c.application(w, r, tabGroups)
+	if err != nil {
+		return err
+	}
 	g, err := c.Directory.Group(r.Context(), r.By, directory.GroupID(r.PathValue("group")))
 	if err != nil {
 		return err
 	}
-	if err := c.Apps.Unbind(r.Context(), r.By, id, g.ID); err != nil {
+	v := review{What: g.Name + " is unbound", Label: "User groups", Tab: "groups", Cancel: f.path("groups")}
+	if _, made, err := c.approve(w, r, f, app.SCIMChange{Unbind: []directory.GroupID{g.ID}}, v); err != nil || !made {
 		return err
 	}
-	return done(w, r, appPath(id, "groups"), cmp.Or(g.Name, "The group")+" is unbound.")
+	return done(w, r, f.path("groups"), cmp.Or(g.Name, "The group")+" is unbound.")
 }

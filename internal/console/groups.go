@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -366,16 +367,31 @@ func (c *Console) bindApplications(w http.ResponseWriter, r *request) error {
 		form, _ := web.PostedForm(r.Request).Fail(problem.InvalidField("application", "Choose at least one application."))
 		return c.renderGroupApps(w, r, http.StatusUnprocessableEntity, form)
 	}
-	var labels []string
+	// Where members would be provisioned, the plan is looked at on the application's own page.
+	var labels, what []string
+	var planned []app.Application
 	for _, s := range chosen {
 		a, err := c.Apps.Get(r.Context(), r.By, app.ID(s))
 		if err != nil {
 			return err
 		}
-		if err := c.Apps.Bind(r.Context(), r.By, a.ID, id); err != nil {
+		_, _, err = c.Engine.Apply(r.Context(), r.By, a.ID, app.SCIMChange{Bind: []directory.GroupID{id}}, "")
+		if u, ok := errors.AsType[*provision.Unapproved](err); ok {
+			planned = append(planned, a)
+			what = append(what, a.Label+" ("+count(u.Plan.Counts.Writes, "request", "requests")+")")
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		labels = append(labels, a.Label)
+	}
+	if len(planned) > 0 {
+		said := "Look at what is sent first: "
+		if len(labels) > 0 {
+			said = "Members now reach " + sentenceList(labels) + ". " + said
+		}
+		return redirect(w, r, withQuery(appPath(planned[0].ID, "groups"), "bind", string(id)), web.Info, said+sentenceList(what)+".")
 	}
 	return done(w, r, groupPath(id)+"/applications", "Members now reach "+sentenceList(labels)+".")
 }
@@ -411,7 +427,11 @@ func (c *Console) unbindApplication(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Apps.Unbind(r.Context(), r.By, a.ID, id); err != nil {
+	_, _, err = c.Engine.Apply(r.Context(), r.By, a.ID, app.SCIMChange{Unbind: []directory.GroupID{id}}, "")
+	if _, ok := errors.AsType[*provision.Unapproved](err); ok {
+		return redirect(w, r, appPath(a.ID, "groups", string(id), "unbind"), web.Info, "Members lose accounts by that: look at what is sent first.")
+	}
+	if err != nil {
 		return err
 	}
 	return done(w, r, groupPath(id)+"/applications", a.Label+" was unbound.")

@@ -181,6 +181,8 @@ func (c *Console) outcomes(con *catalog.Connector, s side, o catalog.MappingOver
 type mappingsPage struct {
 	appFrame
 	Sample sampleView
+	// Scope is what the scope filter says about the sample; nil if there is none to say.
+	Scope  *scopeResult
 	Tables []mappingTable
 }
 
@@ -211,6 +213,11 @@ func (c *Console) mappings(w http.ResponseWriter, r *request) error {
 	p := mappingsPage{appFrame: f}
 	if p.Sample, err = c.sample(r, f.App.ID, r.URL.Query().Get("person")); err != nil {
 		return err
+	}
+	if f.Con.SCIM != nil {
+		if p.Scope, err = c.inScope(f.App.SCIM.ScopeFilter, p.Sample); err != nil {
+			return err
+		}
 	}
 	for _, s := range f.sides() {
 		t := mappingTable{}
@@ -538,17 +545,22 @@ func (c *Console) saveMappingRow(w http.ResponseWriter, r *request) error {
 			return fail(problem.InvalidField("target", "The mapping has a row for %s already. Change that one.", target))
 		}
 	}
-	if preview {
+	if preview || goesBack(r) {
 		if err := c.try(&p, o, target); err != nil {
 			return fail(p.rowProblem(err, source))
 		}
 		p.Form = web.PostedForm(r.Request)
 		return web.Render(w, r.Request, http.StatusOK, mappingRowView(p))
 	}
-	if err := c.saveOverride(r, p.App.ID, p.Facts.Side, func(now catalog.MappingOverride) catalog.MappingOverride { return p.withRow(r, now, source) }); err != nil {
+	v := review{What: "The mapping of " + cmp.Or(p.Row.Label, target), Form: true}
+	a, made, err := c.saveOverride(w, r, p.appFrame, p.Facts.Side, v, func(now catalog.MappingOverride) catalog.MappingOverride { return p.withRow(r, now, source) })
+	if err != nil {
 		return fail(p.rowProblem(err, source))
 	}
-	return done(w, r, p.path("mappings")+"#"+string(p.Facts.Side), mappingSaved(p.App, p.Facts.Side))
+	if !made {
+		return nil
+	}
+	return done(w, r, p.path("mappings")+"#"+string(p.Facts.Side), mappingSaved(a, p.Facts.Side))
 }
 
 // rowProblem puts what is wrong with a mapping to the fields of the one row that was edited.
@@ -587,32 +599,29 @@ func (p mappingRowPage) rowProblem(err error, s catalog.Source) error {
 	return err
 }
 
-func (c *Console) saveOverride(r *request, id app.ID, s side, change func(catalog.MappingOverride) catalog.MappingOverride) error {
-	var err error
+// saveOverride changes one of the mappings. That of provisioning is planned first, where something would be sent: made is
+// false if the review was drawn in place of saving.
+func (c *Console) saveOverride(w http.ResponseWriter, r *request, f appFrame, s side, v review, change func(catalog.MappingOverride) catalog.MappingOverride) (a app.Application, made bool, err error) {
 	if s == sideSAML {
-		_, err = c.Apps.SaveSAML(r.Context(), r.By, id, func(x *app.SAMLSettings) error {
+		a, err = c.Apps.SaveSAML(r.Context(), r.By, f.App.ID, func(x *app.SAMLSettings) error {
 			x.Mapping = change(x.Mapping)
 			return nil
 		})
-	} else {
-		_, err = c.Apps.SaveSCIM(r.Context(), r.By, id, func(x *app.SCIMSettings) error {
-			x.Mapping = change(x.Mapping)
-			return nil
-		})
+		return a, err == nil, err
 	}
-	return err
+	v.Label, v.Tab, v.Cancel = "Mappings", "mappings", f.path("mappings")
+	return c.approve(w, r, f, app.SCIMChange{Settings: func(x *app.SCIMSettings) error {
+		x.Mapping = change(x.Mapping)
+		return nil
+	}}, v)
 }
 
 func mappingSaved(a app.Application, s side) string {
 	switch {
 	case s == sideSAML:
 		return "The mapping is saved. It counts from the next sign-on on."
-	case a.SCIM.Status == app.Active:
-		return "The mapping is saved. Everybody is compared with it now, and what differs is sent."
-	case a.SCIM.Status == app.Paused || a.SCIM.Status == app.Stopped:
-		return "The mapping is saved. What it changes is sent when provisioning is resumed; the plan shows it."
 	}
-	return "The mapping is saved."
+	return savedWords("The mapping is saved.", a)
 }
 
 // resetMappingRow takes back what the application changed of a row.
@@ -620,11 +629,18 @@ func (c *Console) resetMappingRow(w http.ResponseWriter, r *request) error {
 	if err := mayManage(r); err != nil {
 		return err
 	}
-	id, s, target := app.ID(r.PathValue("id")), side(r.PathValue("side")), r.PostForm.Get("target")
+	s, target := side(r.PathValue("side")), r.PostForm.Get("target")
 	if s != sideSAML && s != sideSCIM {
 		return problem.New(problem.NotFound, "There is no such mapping.")
 	}
-	err := c.saveOverride(r, id, s, func(o catalog.MappingOverride) catalog.MappingOverride {
+	f, err := c.application(w, r, tabMappings)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(f.sides(), s) {
+		return problem.New(problem.NotFound, "%s has no such mapping.", f.App.Label)
+	}
+	a, made, err := c.saveOverride(w, r, f, s, review{What: "The mapping of " + target + " goes back to the connector's"}, func(o catalog.MappingOverride) catalog.MappingOverride {
 		if s == sideSAML && target == catalog.NameIDTarget {
 			o.NameID = nil
 			return o
@@ -632,14 +648,10 @@ func (c *Console) resetMappingRow(w http.ResponseWriter, r *request) error {
 		o.Rows = slices.DeleteFunc(slices.Clone(o.Rows), func(x catalog.RowOverride) bool { return x.Target == target })
 		return o
 	})
-	if err != nil {
+	if err != nil || !made {
 		return err
 	}
-	a, err := c.Apps.Get(r.Context(), r.By, id)
-	if err != nil {
-		return err
-	}
-	return done(w, r, appPath(id, "mappings")+"#"+string(s), mappingSaved(a, s))
+	return done(w, r, f.path("mappings")+"#"+string(s), mappingSaved(a, s))
 }
 
 // outcomeText is what a row gives for the sample, in words.

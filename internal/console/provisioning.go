@@ -323,7 +323,11 @@ func (c *Console) saveProvisioning(w http.ResponseWriter, r *request) error {
 	if token != "" && p.running() {
 		return fail(problem.InvalidField("token", "Provisioning is set up already. Use Replace token, which tries the new one before it takes the place of the old one."))
 	}
-	changed, err := c.Apps.SaveSCIM(r.Context(), r.By, p.App.ID, func(s *app.SCIMSettings) error {
+	if goesBack(r) {
+		p.Form = web.PostedForm(r.Request)
+		return web.Render(w, r.Request, http.StatusOK, provisioningView(p))
+	}
+	changed, made, err := c.approve(w, r, p.appFrame, app.SCIMChange{Settings: func(s *app.SCIMSettings) error {
 		if err := postedSCIM(r, s); err != nil {
 			return err
 		}
@@ -331,9 +335,12 @@ func (c *Console) saveProvisioning(w http.ResponseWriter, r *request) error {
 			s.TokenExpiresAt = expires
 		}
 		return nil
-	})
+	}}, review{What: "The provisioning settings", Label: "Provisioning", Tab: "provisioning", Cancel: p.path("provisioning"), Form: true})
 	if err != nil {
 		return fail(err)
+	}
+	if !made {
+		return nil
 	}
 	message, level := "The settings are saved.", web.OK
 	if token != "" {
@@ -352,7 +359,7 @@ func (c *Console) saveProvisioning(w http.ResponseWriter, r *request) error {
 	}
 	switch {
 	case changed.SCIM.Status == app.Active:
-		message += " What they change is compared and sent."
+		message += " What they change is being sent."
 	case len(changed.SCIM.Missing) == 0 && !p.running():
 		message += " Now test the connection, then look at the plan."
 	}
