@@ -328,7 +328,7 @@ func (r *run) failed(ctx context.Context, s plan.Step, ex scim.Exchange, cause e
 		r.link.Status, r.link.Reason = status, reason
 		if call.Uncertain {
 			r.link.Known = plan.Doubtful
-		} else if s.Kind == plan.Create {
+		} else if s.Kind == plan.Create && call.Class != scim.Throttled && call.Class != scim.Unauthorized { // those were not heard
 			r.link.Known = plan.Unknown
 		}
 		if r.link.stored || call.Uncertain || status == LinkFailed {

@@ -2,6 +2,8 @@ package provision
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -284,8 +286,7 @@ func (e *Engine) prime(ctx context.Context, t *target, cause string) (map[direct
 	first := true
 	for page, err := range t.client.List(ctx, scim.User, scim.ListOptions{}) {
 		if err != nil {
-			// The lanes find out what is wrong, and say so for each person.
-			return nil, nil
+			return nil, e.unlisted(t, err)
 		}
 		t.good(e.Now())
 		perPage := max(1, len(page.Resources))
@@ -349,6 +350,24 @@ func (e *Engine) prime(ctx context.Context, t *target, cause string) (map[direct
 		}
 	}
 	return handled, nil
+}
+
+// unlisted decides what to do when the list couldn't be had: come again in a moment, since to look up each person takes many
+// more requests. It returns nil to leave it to the lanes, which find out what is wrong and say so for each person.
+func (e *Engine) unlisted(t *target, cause error) error {
+	const patience = 3
+	call, ok := errors.AsType[*scim.CallError](cause)
+	if !ok || call.Class != scim.Throttled && call.Class != scim.Temporary {
+		return nil
+	}
+	d := t.bad(e.Now(), call.RetryAfter)
+	t.mu.Lock()
+	failures := t.failures
+	t.mu.Unlock()
+	if call.Class == scim.Temporary && failures >= patience {
+		return nil
+	}
+	return work.Hold(d, fmt.Sprintf("The accounts at %s could not be listed (%s); trying again.", t.app.Label, strings.TrimSpace(call.Detail())))
 }
 
 // absent notes that people have no account, and asks for them to be synchronized.

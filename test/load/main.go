@@ -1,7 +1,7 @@
 // Command load measures the built program from outside, in a second process, and prints what it
 // found beside a yardstick taken in the same run.
 //
-//	go run ./test/load [flags] sso | sso-loop | login | provisioning | lists | footprint | contract | chaos
+//	go run ./test/load [flags] sso | sso-loop | login | provisioning | faults | lists | footprint | contract | chaos
 //
 // The last line is "VERDICT <name> pass" or "VERDICT <name> short <what is missing>". A measure
 // that could not be taken ends with exit code 1; a short verdict is a result, and ends with 0.
@@ -38,6 +38,7 @@ var measures = map[string]func(context.Context, options, *report) error{
 	"sso-loop":     loopSSO,
 	"login":        measureLogin,
 	"provisioning": measureProvisioning,
+	"faults":       measureFaults,
 	"lists":        measureLists,
 	"footprint":    measureFootprint,
 	"contract":     measureContract,

@@ -82,14 +82,14 @@ func seedPeople(ctx context.Context, h *server.House, s *seeded, from, to int) e
 
 // seedProvisioning makes an application that is provisioned at base, with all groups bound.
 // Nothing is sent before it is activated.
-func seedProvisioning(ctx context.Context, h *server.House, s *seeded, base string) error {
+func seedProvisioning(ctx context.Context, h *server.House, s *seeded, base string, rate float64) error {
 	a, err := h.Apps.Create(ctx, s.by, app.NewApplication{Connector: "custom-scim", Attributes: app.Attributes{Label: "Target"}})
 	if err != nil {
 		return err
 	}
 	s.id = a.ID
 	if _, err := h.Apps.SaveSCIM(ctx, s.by, a.ID, func(c *app.SCIMSettings) error {
-		c.BaseURL, c.ManageGroups, c.RatePerSecond, c.Burst, c.Concurrency = base, true, 10_000, 10_000, 8
+		c.BaseURL, c.ManageGroups, c.RatePerSecond, c.Burst, c.Concurrency = base, true, rate, int(rate), 8
 		return nil
 	}); err != nil {
 		return err

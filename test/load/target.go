@@ -27,6 +27,8 @@ type target struct {
 	base   string
 
 	mu       sync.Mutex
+	token    string
+	judge    judge             // looks at a request first; nil lets all pass
 	users    map[string][]byte // by id
 	order    []string
 	names    map[string]string // user name to id
@@ -56,7 +58,7 @@ type patched struct {
 
 func newTarget(ctx context.Context) (*target, error) {
 	t := &target{
-		users: map[string][]byte{}, names: map[string]string{}, external: map[string]string{},
+		token: targetToken, users: map[string][]byte{}, names: map[string]string{}, external: map[string]string{},
 		groups: map[string]*remoteGroup{}, byName: map[string]string{}, counts: map[string]int{},
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -171,15 +173,21 @@ func (t *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind, id, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r.Header.Get("Authorization") != "Bearer "+targetToken {
-		w.WriteHeader(http.StatusUnauthorized)
-		return
-	}
 	t.counts[r.Method+" "+kind]++
 	if t.first.IsZero() {
 		t.first = now
 	}
 	t.last = now
+	if t.judge != nil {
+		if status := t.judge(w, r, body, now); status != 0 {
+			w.WriteHeader(status)
+			return
+		}
+	}
+	if r.Header.Get("Authorization") != "Bearer "+t.token {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	status, answer, err := t.handle(r, kind, id, body, now)
 	if err != nil {
 		if t.faulty == nil {
@@ -214,6 +222,8 @@ func (t *target) handle(r *http.Request, kind, id string, body []byte, now time.
 		case r.Method == http.MethodPatch:
 			return t.patchUser(id, body, now)
 		}
+	case "ServiceProviderConfig":
+		return http.StatusOK, []byte(`{"schemas":["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],"patch":{"supported":true},"bulk":{"supported":false},"filter":{"supported":true,"maxResults":100},"changePassword":{"supported":false},"sort":{"supported":false},"etag":{"supported":false},"authenticationSchemes":[]}`), nil
 	case "Groups":
 		switch {
 		case r.Method == http.MethodPost:
