@@ -523,6 +523,9 @@ func explanationBadge(x provision.Explanation) web.Badge {
 	if x.Link.Known == plan.Unknown && x.Link.RemoteID == "" && x.Want != plan.Present {
 		return web.Badge{Level: web.Neutral, Label: "No account"}
 	}
+	if x.Link.Status == provision.LinkSynced && (x.Waiting != nil || len(x.Pending) > 0) {
+		return linkBadge(provision.LinkPending)
+	}
 	return linkBadge(x.Link.Status)
 }
 

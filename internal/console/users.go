@@ -58,6 +58,7 @@ func (c *Console) users(w http.ResponseWriter, r *request) error {
 	p.Subtitle = "Everybody who signs in here, and whose accounts at applications are kept."
 	if v.CanManage {
 		p.Actions = web.Group(
+			web.Button{Label: "Leavers", Icon: "shield-check", Href: receiptsPath},
 			web.Button{Label: "Import", Icon: "upload", Href: usersPath + "/import"},
 			web.Button{Label: "Add user", Icon: "user-plus", Variant: web.Primary, Href: usersPath + "/new"},
 		)

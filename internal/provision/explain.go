@@ -143,6 +143,9 @@ func (e *Engine) Explain(ctx context.Context, by access.Actor, id app.ID, user d
 		if len(last) > 0 && last[0].State != ReceiptWithdrawn && p.want.Want != plan.Present {
 			last[0].Label = t.app.Label
 			x.Receipt = &last[0]
+			if x.Receipt.State == ReceiptOpen {
+				x.Receipt.Why, err = whyOpen(tx, e.Now(), t.app, *x.Receipt)
+			}
 		}
 		return err
 	})
@@ -193,8 +196,9 @@ func grants(tx *store.Tx, id app.ID, user directory.UserID, via []directory.Grou
 			grant.Since = store.FromMicros(at)
 			// The event was recorded in the transaction that did it, so at the same moment.
 			ids, err := store.All(tx, store.Scalar[string], `SELECT id FROM events WHERE id >= $1 AND id < $2 AND type = 'association_change'
-				AND (object_kind = 'user' AND object_id = $3 OR object_kind = 'application' AND object_id = $4) ORDER BY id LIMIT 1`,
-				store.FirstID(grant.Since.Add(-time.Second)), store.FirstID(grant.Since.Add(2*time.Second)), string(user), string(id))
+				AND (object_kind = 'user' AND object_id = $3 OR object_kind = 'application' AND object_id = $4)
+				ORDER BY CASE WHEN at > $5 THEN at - $5 ELSE $5 - at END, id LIMIT 1`,
+				store.FirstID(grant.Since.Add(-time.Second)), store.FirstID(grant.Since.Add(2*time.Second)), string(user), string(id), at)
 			if err != nil {
 				return nil, err
 			}
