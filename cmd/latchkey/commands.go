@@ -30,6 +30,7 @@ type directoryCommands struct {
 	Explain explainCmd `cmd:"" help:"Tell why a person has, or hasn't, an account at an application, and what was sent."`
 	Receipt receiptCmd `cmd:"" help:"Prove that a person who left has no access any more."`
 	Health  healthCmd  `cmd:"" help:"Say for each application whether provisioning lives."`
+	Drift   driftCmd   `cmd:"" help:"Show what is at an application otherwise than it should be; compare, repair."`
 	Import  importCmd  `cmd:"" help:"Import people from the accounts of an application."`
 	Events  eventsCmd  `cmd:"" help:"Search what happened, or follow it."`
 	APIKeys apiKeysCmd `cmd:"" name:"api-keys" help:"Keys of programs that use the API."`

@@ -18,6 +18,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/api"
+	"github.com/latchkey-idp/latchkey/internal/scim"
 	"github.com/latchkey-idp/latchkey/internal/scim/scimtest"
 	"github.com/latchkey-idp/latchkey/internal/store"
 	"github.com/latchkey-idp/latchkey/internal/store/storetest"
@@ -447,6 +448,55 @@ func TestProvisioning(t *testing.T) {
 		h.want(t, 404, "POST", other+"/provisioning/imports/"+started.text(t, "id")+"/accounts", object{"allNew": true})
 	})
 
+	t.Run("drift", func(t *testing.T) {
+		drift := prov + "/drift"
+		d := h.want(t, 200, "GET", drift, nil).json(t)
+		if d["report"] != nil || d["next"] == "" || d["settings"].(object)["everyHours"] != 24.0 {
+			t.Errorf("%v", d)
+		}
+		h.want(t, 409, "POST", drift+"/plan", object{"all": true}) // never compared
+		h.want(t, 422, "PUT", drift+"/settings", object{"everyHours": 24, "policy": "report", "attributes": object{"active": "theirs"}, "deleted": "report"})
+		set := h.want(t, 200, "PUT", drift+"/settings", object{"everyHours": 12, "policy": "report", "attributes": object{"title": "theirs"}, "deleted": "park"}).json(t)
+		if set["settings"].(object)["deleted"] != "park" {
+			t.Errorf("%v", set)
+		}
+		for _, r := range target.Resources(scim.User) {
+			r = r.Clone()
+			r["displayName"] = "Somebody Else"
+			target.Put(scim.User, r)
+		}
+		h.want(t, 202, "POST", drift, nil)
+		eventually(t, "it is compared", func() bool {
+			r, _ := h.want(t, 200, "GET", drift, nil).json(t)["report"].(object)
+			return r["state"] == "done"
+		})
+		rows := h.want(t, 200, "GET", drift+"/findings?finding=changed&state=open&kind=user", nil).items(t)
+		if len(rows) != 1 || rows[0]["objectId"] != ada || rows[0]["differences"].([]any)[0].(object)["theirs"] != "Somebody Else" {
+			t.Fatalf("%v", rows)
+		}
+		one := object{"remoteIds": []any{rows[0]["remoteId"]}}
+		p := h.want(t, 200, "POST", drift+"/plan", one).json(t)
+		if p["objects"] != 1.0 || p["hash"] == "" || len(p["steps"].([]any)) != 1 {
+			t.Errorf("%v", p)
+		}
+		h.want(t, 422, "POST", drift+"/repair", object{"all": true})
+		h.want(t, 409, "POST", drift+"/repair", object{"all": true, "hash": "stale"})
+		h.want(t, 202, "POST", drift+"/repair", object{"all": true, "hash": p["hash"]})
+		eventually(t, "it is put right", func() bool {
+			rows := h.want(t, 200, "GET", drift+"/findings?text=ada", nil).items(t)
+			return len(rows) == 1 && rows[0]["state"] == "repaired"
+		})
+		if got := target.Resources(scim.User)[0].DisplayName(); got == "Somebody Else" {
+			t.Error("it isn't put right there")
+		}
+		h.want(t, 409, "POST", drift+"/keep", one) // nothing is open
+		h.want(t, 409, "POST", prov+"/links/user/"+ada+"/recreate", nil)
+		if got := h.want(t, 200, "GET", drift+"/reports", nil).items(t); len(got) != 1 {
+			t.Errorf("%v", got)
+		}
+		h.want(t, 404, "GET", "/api/v1/applications/none/provisioning/drift", nil)
+	})
+
 	if s := h.want(t, 200, "POST", prov+"/pause", object{"reason": "Holidays."}); s.text(t, "state") != "paused" || s.text(t, "reason") != "Holidays." {
 		t.Errorf("%s", s.body)
 	}
@@ -573,7 +623,7 @@ var least = map[string]access.Role{
 	"suspend-user": access.HelpDesk, "unsuspend-user": access.HelpDesk, "set-role": access.Owner, "set-password": access.HelpDesk, "end-sessions": access.HelpDesk,
 	"list-api-keys": access.Administrator, "list-mails": access.Administrator,
 	// They change nothing.
-	"inspect-message": access.ReadOnly, "simulate-sign-on": access.ReadOnly,
+	"inspect-message": access.ReadOnly, "simulate-sign-on": access.ReadOnly, "plan-repair": access.ReadOnly,
 }
 
 func TestEveryOperationAsksForItsRole(t *testing.T) {
@@ -591,6 +641,8 @@ func TestEveryOperationAsksForItsRole(t *testing.T) {
 		"import-accounts": object{}, "set-logo": "x", "import-metadata": "<x/>", "preview-metadata": "<x/>", "list-metadata-entities": "<x/>",
 		"watch-metadata": object{"url": "https://sp.example.com/"}, "approve-metadata": object{"hash": "x"}, "dismiss-metadata": object{"hash": "x"},
 		"close-receipt": object{"note": "x"}, "set-alarms": object{"receiptSeconds": 60, "silenceSeconds": 60},
+		"plan-repair": object{}, "repair": object{"hash": "x"}, "keep-drift": object{},
+		"set-drift":    object{"everyHours": 24, "policy": "report", "attributes": object{}, "deleted": "report"},
 		"apply-change": object{"change": object{}}, "inspect-message": object{"message": "x"}, "simulate-sign-on": object{"userId": "none"}, "test-mail": object{"to": "ada@example.com"}, "import-users": "email\nx@example.com\n",
 	}
 	ada := h.user(t, "ada@example.com").text(t, "id")

@@ -175,6 +175,7 @@ func (a *API) provisioningRoutes() {
 	}
 	a.linkRoutes(tag, root)
 	a.accountRoutes(tag, root)
+	a.driftRoutes(tag, root)
 }
 
 func (a *API) linkRoutes(tag, root string) {

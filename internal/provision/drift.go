@@ -855,7 +855,7 @@ func (e *Engine) Repair(ctx context.Context, by access.Actor, id app.ID, c Drift
 	if err := e.DB.Update(ctx, func(tx *store.Tx) (err error) {
 		cause, err = audit.Record(tx, e.Now(), audit.Event{
 			Type: audit.DriftRepair, Actor: by, Object: audit.Ref{Kind: audit.KindApplication, ID: string(id), Name: t.app.Label}, ApplicationID: string(id), Cause: rep.cause,
-			Message: fmt.Sprintf("%s at %s to be put right.", count(out.Objects, "person or group is", "people and groups are"), t.app.Label),
+			Message: fmt.Sprintf("%s to be put right at %s.", count(out.Objects, "person or group is", "people and groups are"), t.app.Label),
 			Detail:  map[string]any{"report": rep.ID, "objects": out.Objects, "counts": out.Counts, "hash": out.Hash, "held": out.Held},
 		})
 		return err
