@@ -213,7 +213,7 @@ func appFlagNames() map[string]string {
 		"portalVisible": "--portal", "idpEntityId": "--idp-entity-id", "spEntityId": "--sp-entity-id", "acs": "--acs",
 		"defaultRelayState": "--relay-state", "spCertificates": "--sp-certificate",
 		"signAssertion": "--sign", "signatureAlgorithm": "--signature-algorithm", "sloUrl": "--slo-url", "metadata": "--metadata",
-		"baseUrl": "--base-url", "manageGroups": "--manage-groups", "onLeave": "--on-leave", "scopeFilter": "--scope-filter", "guard.maxCount": "--guard-count",
+		"baseUrl": "--base-url", "manageGroups": "--manage-groups", "onLeave": "--on-leave", "scopeFilter": "--scope-filter", "match": "--match", "guard.maxCount": "--guard-count",
 		"guard.maxPercent": "--guard-percent", "ratePerSecond": "--rate", "burst": "--burst", "concurrency": "--concurrency",
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type appsSCIMCmd struct {
 	ManageGroups *bool    `negatable:"" help:"Also send the bound groups and their members."`
 	OnLeave      *string  `placeholder:"ACT" help:"What becomes of accounts of people who lose access: deactivate or delete."`
 	ScopeFilter  *string  `placeholder:"EXPR" help:"Provision only those members of bound groups for whom this expression is true, e.g. 'user.department == \"Sales\"'; empty for all of them."`
+	Match        []string `placeholder:"ATTR" help:"Attributes there by which an account is looked up, in order; the product's unless given."`
 	GuardCount   *int     `placeholder:"N" help:"Hold a plan that would deactivate or delete more accounts than this; 0 is no limit."`
 	GuardPercent *int     `placeholder:"N" help:"The same, in percent of the accounts."`
 	Rate         *float64 `placeholder:"N" help:"Requests per second; 0 is the product's."`
@@ -47,6 +49,9 @@ func (n appsSCIMCmd) Run(ctx context.Context, c *server.Config, t terminal) erro
 		}
 		if a, err = d.change(ctx, a, app.SCIMChange{Settings: func(s *app.SCIMSettings) error {
 			set(&s.ScopeFilter, n.ScopeFilter)
+			if len(n.Match) > 0 {
+				s.Match = slices.DeleteFunc(n.Match, func(m string) bool { return m == "" }) // --match= is the product's again
+			}
 			set(&s.BaseURL, n.BaseURL)
 			set(&s.ManageGroups, n.ManageGroups)
 			set((*string)(&s.OnLeave), n.OnLeave)
@@ -99,6 +104,7 @@ func (d desk) printSCIM(a app.Application) error {
 	f.add("Groups", map[bool]string{true: "managed", false: "not managed"}[s.ManageGroups])
 	f.add("Leavers", map[app.OnLeave]string{app.Deactivate: "deactivated", app.Remove: "deleted"}[s.OnLeave])
 	f.add("Scope", s.ScopeFilter)
+	f.add("Looked up by", strings.Join(s.Match, ", "))
 	guard := []string{}
 	if s.Guard.MaxCount > 0 {
 		guard = append(guard, "more than "+count(s.Guard.MaxCount, "account", "accounts"))

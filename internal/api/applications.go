@@ -83,6 +83,7 @@ func wireSAML(s app.SAML) SAML {
 }
 
 func wireSCIM(s app.SCIM) SCIM {
+	s.Match = orEmpty(s.Match)
 	return SCIM{SCIMSettings: s.SCIMSettings, TokenSet: s.TokenSet, Status: s.Status, Reason: s.Reason, Since: s.Since, Missing: orEmpty(s.Missing)}
 }
 

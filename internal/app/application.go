@@ -159,9 +159,12 @@ type SCIMSettings struct {
 	Mapping catalog.MappingOverride `json:"mapping"`
 	// ScopeFilter is an expression over `user` that narrows who is provisioned among the members of bound groups; "" is
 	// all of them. Whoever it leaves out is treated as a leaver. It doesn't touch sign-on.
-	ScopeFilter string  `json:"scopeFilter"`
-	OnLeave     OnLeave `json:"onLeave"`
-	Guard       Guard   `json:"guard"`
+	ScopeFilter string `json:"scopeFilter"`
+	// Match are the attributes there by which the account of somebody is looked up of whom nothing is known yet, in this
+	// order; empty means the connector's. Each is one that the product can filter by.
+	Match   []string `json:"match"`
+	OnLeave OnLeave  `json:"onLeave"`
+	Guard   Guard    `json:"guard"`
 	// TokenExpiresAt is when the token ends, zero if unknown.
 	TokenExpiresAt time.Time `json:"tokenExpiresAt,omitzero"`
 	// RatePerSecond, Burst and Concurrency bound our requests over all replicas; zero means the connector's.

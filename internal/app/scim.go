@@ -1,10 +1,12 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -131,7 +133,7 @@ func (a *Applications) ChangeSCIM(ctx context.Context, by access.Actor, id ID, c
 		}
 		raise := int64(0)
 		if before.BaseURL != after.BaseURL || before.ManageGroups != after.ManageGroups || before.OnLeave != after.OnLeave ||
-			before.ScopeFilter != after.ScopeFilter || !reflect.DeepEqual(cloneSCIM(before).Mapping, cloneSCIM(after).Mapping) {
+			before.ScopeFilter != after.ScopeFilter || !slices.Equal(before.Match, after.Match) || !reflect.DeepEqual(cloneSCIM(before).Mapping, cloneSCIM(after).Mapping) {
 			raise = 1
 		}
 		was := *app
@@ -162,6 +164,7 @@ func (a *Applications) ChangeSCIM(ctx context.Context, by access.Actor, id ID, c
 
 func cloneSCIM(s SCIMSettings) SCIMSettings {
 	s.Mapping.Rows = append([]catalog.RowOverride{}, s.Mapping.Rows...)
+	s.Match = append([]string{}, s.Match...)
 	return s
 }
 
@@ -209,6 +212,7 @@ func (a *Applications) checkSCIM(s *SCIMSettings, con *catalog.Connector) error 
 	if _, err := a.catalog.SCIMMapping(con.Key, s.Mapping); err != nil {
 		addMapping(&f, err)
 	}
+	checkMatch(&f, s, con.SCIM.Users.Filters)
 	s.ScopeFilter = strings.TrimSpace(strings.ReplaceAll(s.ScopeFilter, "\r\n", "\n"))
 	if s.ScopeFilter != "" {
 		if _, err := a.catalog.Compiler().Filter(s.ScopeFilter); err != nil {
@@ -220,6 +224,25 @@ func (a *Applications) checkSCIM(s *SCIMSettings, con *catalog.Connector) error 
 		}
 	}
 	return f.Err()
+}
+
+// checkMatch checks by what accounts are looked up, and spells it as the connector does.
+func checkMatch(f *problem.Fields, s *SCIMSettings, filters []string) {
+	if len(s.Match) == 0 {
+		s.Match = nil
+	}
+	for i, name := range s.Match {
+		at := slices.IndexFunc(filters, func(f string) bool { return strings.EqualFold(f, strings.TrimSpace(name)) })
+		if at < 0 {
+			f.Add("match", "The product can't be asked for accounts by %s. It can by: %s.", name, cmp.Or(strings.Join(filters, ", "), "nothing, so leave this empty"))
+			return
+		}
+		s.Match[i] = filters[at]
+		if slices.Contains(s.Match[:i], filters[at]) {
+			f.Add("match", "%s is named twice.", filters[at])
+			return
+		}
+	}
 }
 
 func checkBaseURL(raw string) error {

@@ -73,6 +73,7 @@ func scimForm(s app.SCIMSettings) web.Form {
 	}
 	v := map[string]string{
 		"baseUrl": s.BaseURL, "manageGroups": boolValue(s.ManageGroups), "onLeave": string(cmp.Or(s.OnLeave, app.Deactivate)),
+		"match":         strings.Join(s.Match, ", "),
 		"ratePerSecond": number(s.RatePerSecond), "burst": number(float64(s.Burst)), "concurrency": number(float64(s.Concurrency)),
 		"guard.maxCount": strconv.Itoa(s.Guard.MaxCount), "guard.maxPercent": strconv.Itoa(s.Guard.MaxPercent), "tokenExpiresAt": dayValue(s.TokenExpiresAt),
 	}
@@ -274,6 +275,9 @@ func postedSCIM(r *request, s *app.SCIMSettings) error {
 		*to = n
 	}
 	s.BaseURL, s.ManageGroups, s.OnLeave = r.PostForm.Get("baseUrl"), checked(r, "manageGroups"), app.OnLeave(r.PostForm.Get("onLeave"))
+	if r.PostForm.Has("match") {
+		s.Match = strings.FieldsFunc(r.PostForm.Get("match"), func(c rune) bool { return c == ',' || c == ' ' })
+	}
 	whole("guard.maxCount", &s.Guard.MaxCount)
 	whole("guard.maxPercent", &s.Guard.MaxPercent)
 	whole("burst", &s.Burst)

@@ -139,7 +139,7 @@ func reviewView(p reviewPage) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = web.TextField(web.Field{Name: "confirm", Label: "Type " + p.App.Label + " to confirm", Error: p.Wrong, Autocomplete: "off"}).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = web.TextField(web.Field{Name: "confirm", Label: "Type " + p.App.Label + " to confirm", Error: p.Wrong, Autocomplete: "off", Required: true}).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}

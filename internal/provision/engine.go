@@ -248,6 +248,9 @@ func abilities(c *catalog.SCIM, s app.SCIMSettings) plan.Abilities {
 			a.ReadOnly = append(a.ReadOnly, x.URN)
 		}
 	}
+	if len(s.Match) > 0 {
+		a.MatchUsers = s.Match
+	}
 	// Where active: false is unknown, or takes the account away for good, DELETE says what is done.
 	if c.Users.Deactivate == catalog.DeactivateByDelete || s.OnLeave == app.Remove && c.Users.Delete {
 		a.Leavers = plan.Delete

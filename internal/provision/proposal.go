@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/latchkey-idp/latchkey/internal/access"
 	"github.com/latchkey-idp/latchkey/internal/app"
@@ -102,7 +103,7 @@ func (e *Engine) proposed(ctx context.Context, t *target, c app.SCIMChange) (*ta
 func alike(t, next *target) bool {
 	a, b := t.app.SCIM, next.app.SCIM
 	return len(next.bound)+len(next.unbound) == 0 && a.ManageGroups == b.ManageGroups && a.OnLeave == b.OnLeave &&
-		a.ScopeFilter == b.ScopeFilter && reflect.DeepEqual(a.Mapping, b.Mapping)
+		a.ScopeFilter == b.ScopeFilter && slices.Equal(a.Match, b.Match) && reflect.DeepEqual(a.Mapping, b.Mapping)
 }
 
 // errDisturbed says that something changed while a plan was made.

@@ -447,3 +447,26 @@ func TestPreviewOfOnePerson(t *testing.T) {
 		}
 	})
 }
+
+// TestLookedUpByWhatTheApplicationSays prefers the account that the first attribute finds.
+func TestLookedUpByWhatTheApplicationSays(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		w := newWorld(t, db)
+		ada := w.user("ada", w.group)
+		byID := w.target.Put(scim.User, scim.Resource{"userName": "old.ada", "externalId": string(ada), "active": true})
+		byName := w.target.Put(scim.User, scim.Resource{"userName": "ada", "active": true})
+		for _, c := range []struct {
+			match []string
+			want  string
+		}{{nil, byID}, {[]string{"userName"}, byName}, {[]string{"userName", "externalId"}, byName}, {[]string{"externalId"}, byID}} {
+			_, _, err := w.engine.Apply(t.Context(), owner, w.app, settings(func(s *app.SCIMSettings) { s.Match = c.match }), "")
+			w.must(err)
+			p, err := w.engine.Preview(t.Context(), owner, w.app)
+			w.must(err)
+			if len(p.Steps) == 0 || p.Steps[0].Kind != plan.Adopt || p.Steps[0].On.Remote != c.want {
+				t.Errorf("by %v: %+v", c.match, p.Steps)
+			}
+		}
+	})
+}
