@@ -448,11 +448,17 @@ func (k *checker) scim(s *SCIM, refs map[string]bool) {
 	if u.Delete && u.DeleteEffect == "" {
 		k.bad("scim.users.deleteEffect", "say what DELETE does, for the person who chooses it")
 	}
-	for path, list := range map[string][]string{"scim.users.putFor": u.PutFor, "scim.users.neverUnchanged": u.NeverUnchanged, "scim.users.fixed": u.Fixed, "scim.users.required": u.Required, "scim.users.filters": u.Filters} {
+	for path, list := range map[string][]string{"scim.users.putFor": u.PutFor, "scim.users.neverUnchanged": u.NeverUnchanged, "scim.users.fixed": u.Fixed, "scim.users.readOnly": u.ReadOnly, "scim.users.required": u.Required, "scim.users.filters": u.Filters} {
 		for i, a := range list {
 			if _, err := parseTarget(a); err != nil {
 				k.bad(fmt.Sprintf("%s[%d]", path, i), "%v", err)
 			}
+		}
+	}
+	for i, a := range u.PatchFor {
+		oneOf(k, fmt.Sprintf("scim.users.patchFor[%d]", i), a, ActiveTarget)
+		if u.Update != WritePut {
+			k.bad(fmt.Sprintf("scim.users.patchFor[%d]", i), "update is not put")
 		}
 	}
 	for i, a := range u.Fixed {

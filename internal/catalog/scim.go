@@ -97,6 +97,8 @@ type UserFacts struct {
 	// PutFor are attributes whose change is sent by PUT of the whole resource although
 	// Update is patch.
 	PutFor []string `yaml:"putFor"`
+	// PatchFor is [active] where active goes by PATCH although Update is put.
+	PatchFor []string `yaml:"patchFor"`
 	// PutClearsOmitted is true when a PUT clears what it leaves out, as RFC 7644 §3.5.1 says.
 	PutClearsOmitted bool `yaml:"putClearsOmitted"`
 	// NeverUnchanged are attributes that the product refuses when they are sent with the
@@ -105,6 +107,8 @@ type UserFacts struct {
 	// Fixed are attributes that the product takes when an account is made and refuses, ignores
 	// or does not give back later: they go into the create and are left alone from then on.
 	Fixed []string `yaml:"fixed"`
+	// ReadOnly are attributes that come back and that a PUT must not carry along.
+	ReadOnly []string `yaml:"readOnly"`
 	// Deactivate is how leavers are switched off.
 	Deactivate DeactivateMethod `yaml:"deactivate"`
 	// Delete tells whether DELETE may be offered as an explicit choice.

@@ -248,7 +248,7 @@ func (c *comparison) whole(kind scim.ResourceType) bool {
 		return false
 	}
 	g := c.t.connector.SCIM.Groups
-	return kind == scim.User || g.MembersInList && !g.MembersHidden
+	return kind == scim.User || g.MembersInList || g.MembersHidden
 }
 
 // read reads one page of a list and compares it; where there is no list, nothing: all are missing

@@ -96,6 +96,7 @@ type target struct {
 	connector *catalog.Connector
 	mapping   *catalog.SCIMMapping
 	client    *scim.Client
+	token     keys.Secret // as the client has it
 	abilities plan.Abilities
 	limiter   *rate.Limiter
 	drift     DriftSettings
@@ -161,6 +162,9 @@ func (e *Engine) target(ctx context.Context, id app.ID) (*target, error) {
 		if known.limiter.Limit() == t.limiter.Limit() && known.limiter.Burst() == t.limiter.Burst() {
 			t.limiter = known.limiter
 		}
+		if t.client != nil && known.client != nil && known.token == t.token && known.client.BaseURL() == t.client.BaseURL() {
+			t.client = known.client // it may hold an access token that is still good
+		}
 		if cap(known.slots) == cap(t.slots) {
 			t.slots = known.slots
 		}
@@ -205,6 +209,7 @@ func (e *Engine) build(a app.Application, token keys.Secret) (*target, error) {
 	if a.SCIM.BaseURL == "" || token == "" {
 		return t, nil
 	}
+	t.token = token
 	t.client, err = e.newClient(con.SCIM, a.SCIM.BaseURL, token)
 	return t, err
 }
@@ -216,7 +221,7 @@ func (e *Engine) newClient(c *catalog.SCIM, baseURL string, token keys.Secret) (
 	}
 	client, err := scim.NewClient(scim.ClientConfig{
 		BaseURL: baseURL, Token: scim.NewToken(token.Reveal()), HTTP: h,
-		UserAgent: "Latchkey/" + e.Version, ContentType: c.ContentType, Cursor: c.Page.Cursor, Now: e.Now,
+		UserAgent: "Latchkey/" + e.Version, ContentType: c.ContentType, Cursor: c.Page.Cursor, Page: c.Page.Max, Now: e.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("provision: %w", err)
@@ -230,7 +235,9 @@ func abilities(c *catalog.SCIM, s app.SCIMSettings) plan.Abilities {
 		Patch:             c.Users.Update == catalog.WritePatch,
 		PatchGroups:       c.Groups.MemberUpdate == catalog.WritePatch,
 		EmailByPut:        slices.Contains(c.Users.PutFor, "emails"),
+		ActiveByPatch:     slices.Contains(c.Users.PatchFor, catalog.ActiveTarget),
 		Fixed:             c.Users.Fixed,
+		ReadOnly:          slices.Clone(c.Users.ReadOnly),
 		MatchUsers:        c.Users.Match,
 		MatchGroups:       slices.Contains(c.Groups.Match, "displayName"),
 		ManageGroups:      s.ManageGroups && c.Groups.Supported,

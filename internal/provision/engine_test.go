@@ -54,6 +54,7 @@ type world struct {
 	group  directory.GroupID
 	cat    *catalog.Catalog
 	name   string // of the replica
+	carry  http.RoundTripper
 	stop   func()
 }
 
@@ -105,6 +106,9 @@ func (w *world) furnish(label, group string) {
 func (w *world) start() {
 	pool := work.NewPool(w.db, slog.New(slog.DiscardHandler), time.Now)
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{}}
+	if w.carry != nil {
+		client.Transport = w.carry
+	}
 	w.engine = provision.New(provision.Config{
 		DB: w.db, Catalog: w.cat, Apps: w.apps, Directory: w.dir, Pool: pool, HTTP: client, Version: w.name,
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),

@@ -396,9 +396,9 @@ func (e *Engine) absent(tx *store.Tx, t *target, people []newcomer, cause string
 	return work.WantAll(tx, now, lanes)
 }
 
-// foldMatch compares as targets do: externalId exactly, all else without case.
+// foldMatch compares as targets do: externalId and id exactly, all else without case.
 func foldMatch(attribute, value string) string {
-	if strings.EqualFold(attribute, "externalId") {
+	if strings.EqualFold(attribute, "externalId") || strings.EqualFold(attribute, "id") {
 		return value
 	}
 	return strings.ToLower(value)

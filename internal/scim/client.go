@@ -94,6 +94,9 @@ type ClientConfig struct {
 	// Cursor is whether lists are walked by cursor and nextCursor (RFC 9865)
 	// and not by startIndex, which such a target ignores.
 	Cursor bool
+	// Page is how many resources of a page a list asks for where its options don't
+	// say; DefaultPage when zero.
+	Page int
 	// Now tells the time, for Retry-After dates and durations. Required.
 	Now func() time.Time
 }
@@ -109,6 +112,7 @@ type Client struct {
 	contentType string
 	maxBody     int64
 	cursor      bool
+	pageSize    int
 	now         func() time.Time
 }
 
@@ -143,10 +147,14 @@ func NewClient(c ClientConfig) (*Client, error) {
 		contentType: c.ContentType,
 		maxBody:     c.MaxBody,
 		cursor:      c.Cursor,
+		pageSize:    c.Page,
 		now:         c.Now,
 	}
 	if cl.contentType == "" {
 		cl.contentType = MediaSCIM
+	}
+	if cl.pageSize <= 0 {
+		cl.pageSize = DefaultPage
 	}
 	if cl.maxBody <= 0 {
 		cl.maxBody = DefaultMaxBody
@@ -237,7 +245,7 @@ func (c *Client) FindGroup(ctx context.Context, displayName string) ([]Resource,
 // ListOptions narrow a list.
 type ListOptions struct {
 	Filter     *Filter
-	Count      int      // resources asked per page; DefaultPage when zero
+	Count      int      // resources asked per page; the client's when zero
 	StartIndex int      // first resource, from 1
 	Cursor     string   // where to go on, of a page's NextCursor, at a target with cursors
 	Attributes []string // only these
@@ -259,7 +267,7 @@ func (c *Client) List(ctx context.Context, t ResourceType, o ListOptions) iter.S
 	return func(yield func(Page, error) bool) {
 		start, count := max(o.StartIndex, 1), o.Count
 		if count <= 0 {
-			count = DefaultPage
+			count = c.pageSize
 		}
 		cursor := o.Cursor
 		for {

@@ -250,12 +250,28 @@ func (w wants) asNew() []Change {
 	return out
 }
 
+// ours tells whether an attribute holds our id of the person.
+func ours(attribute string) bool {
+	return strings.EqualFold(attribute, "externalId") || strings.EqualFold(attribute, "id")
+}
+
+// matchesOurs are the conditions that hold of no account but the person's; none where the target
+// can't be asked for it.
+func matchesOurs(p Person, a Abilities) []Match {
+	for _, attribute := range a.MatchUsers {
+		if ours(attribute) {
+			return []Match{{Attribute: attribute, Value: externalID(p)}}
+		}
+	}
+	return nil
+}
+
 // matches are the conditions to look the person up by.
 func (w wants) matches(p Person, a Abilities) []Match {
 	var out []Match
 	for _, attribute := range a.MatchUsers {
 		value := ""
-		if strings.EqualFold(attribute, "externalId") {
+		if ours(attribute) {
 			value = externalID(p)
 		}
 		for _, i := range w {

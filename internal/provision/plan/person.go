@@ -89,6 +89,15 @@ func present(p Person, s PersonState, a Abilities, self Ref) []Step {
 		}
 		emails = emails || d.item.isCore("emails")
 	}
+	if on := slices.IndexFunc(diffs, func(d diff) bool { return d.item.isCore("active") }); on >= 0 && !a.Patch && a.ActiveByPatch {
+		first := Step{Kind: Reactivate, For: self, On: self, Method: http.MethodPatch, Changes: []Change{step.Changes[on]},
+			Operations: []scim.Operation{{Op: scim.PatchReplace, Path: "active", Value: true}}}
+		steps = append(steps, first)
+		if len(diffs) == 1 || s.Known != Fresh {
+			return steps // the rest is planned again, once this is acknowledged
+		}
+		step.Kind, step.Changes = Update, slices.Delete(step.Changes, on, on+1)
+	}
 	if !a.Patch || emails && a.EmailByPut {
 		if s.Known != Fresh {
 			return []Step{find(self, true, nil)}
@@ -108,11 +117,11 @@ func present(p Person, s PersonState, a Abilities, self Ref) []Step {
 func gone(p Person, s PersonState, a Abilities, self Ref) []Step {
 	switch s.Known {
 	case Remembered, Fresh:
-		if !s.Linked && (s.ClaimedBy != "" || s.Matches > 1 || s.Resource.ExternalID() != externalID(p)) {
+		if !s.Linked && (s.ClaimedBy != "" || s.Matches > 1 || s.Resource.ExternalID() != externalID(p) && s.Resource.ID() != externalID(p)) {
 			return nil
 		}
 	case Doubtful:
-		return []Step{find(self, true, []Match{{Attribute: "externalId", Value: externalID(p)}})}
+		return []Step{find(self, true, matchesOurs(p, a))}
 	case Absent:
 		return nil
 	default:
@@ -124,7 +133,8 @@ func gone(p Person, s PersonState, a Abilities, self Ref) []Step {
 
 	active, known := s.Resource.Active()
 	inactive := known && !active && a.Leavers != Delete
-	if !inactive && a.Leavers != Delete && !a.Patch && s.Known != Fresh {
+	patch := a.Patch || a.ActiveByPatch
+	if !inactive && a.Leavers != Delete && !patch && s.Known != Fresh {
 		return []Step{find(self, true, nil)}
 	}
 	var steps []Step
@@ -149,7 +159,7 @@ func gone(p Person, s PersonState, a Abilities, self Ref) []Step {
 		return steps
 	}
 	step := Step{Kind: Deactivated, For: self, On: self, Changes: []Change{{Path: "active", Old: true, New: false}}}
-	if a.Patch {
+	if patch {
 		step.Method = http.MethodPatch
 		step.Operations = []scim.Operation{{Op: scim.PatchReplace, Path: "active", Value: false}}
 	} else {

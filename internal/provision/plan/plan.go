@@ -161,6 +161,8 @@ type Abilities struct {
 	Patch bool
 	// PatchGroups: the same for groups.
 	PatchGroups bool
+	// ActiveByPatch: active is sent by PATCH although the rest goes by PUT.
+	ActiveByPatch bool
 	// EmailByPut: a change that touches emails is sent as PUT of the full
 	// resource (Atlassian answers 400 to a PATCH of emails in some cases).
 	EmailByPut bool
@@ -171,7 +173,8 @@ type Abilities struct {
 	// target's own affair from then on, also in a PUT.
 	FirstWrite []string
 	// MatchUsers are the attributes by which a user is looked up, in order, of
-	// those that the target can filter by. Empty: users are found by listing.
+	// those that the target can filter by; "id" where the target takes our externalId for
+	// its own id. Empty: users are found by listing.
 	MatchUsers []string
 	// MatchGroups: groups can be looked up by displayName.
 	MatchGroups bool

@@ -52,6 +52,73 @@ type Quirks struct {
 	Extension map[string]any
 	// StatusNumber writes the status of errors as a number.
 	StatusNumber bool
+
+	// Kept lists what is kept of a resource, as "User.title", "User.name.formatted" or
+	// "Group.members"; all else is silently dropped. A type without an entry keeps everything.
+	Kept []string
+	// Unshown lists what is kept and never answered, as "User.externalId".
+	Unshown []string
+	// Required refuses a resource without them (400), as "User.name.familyName" or "Group.externalId".
+	// "Group.members" may be an empty list.
+	Required []string
+	// Fixed refuses changes of these attributes of users (400).
+	Fixed []string
+	// Single lists attributes that take one element at most (400), as "User.emails".
+	Single []string
+	// Longest is the most characters of a value (400), as "User.userName".
+	Longest map[string]int
+	// Spelt gives the names under which attributes are answered, by their right ones.
+	Spelt map[string]string
+	// EmailIsName answers the user name as emails, in a single object whose primary is a text,
+	// and refuses any other address (400).
+	EmailIsName bool
+	// LowerUserNames keeps user names in lower case.
+	LowerUserNames bool
+	// ID makes the id of the n-th resource; nil counts.
+	ID func(kind scim.ResourceType, n int, r scim.Resource) string
+
+	// NoUserPatch and NoUserPut answer 405 to changes of users in that form, NoGroupPut of groups.
+	NoUserPatch, NoUserPut, NoGroupPut bool
+	// PatchActiveOnly refuses a PATCH of a user that has anything but active (400).
+	PatchActiveOnly bool
+	// NoPathFilters refuses a PATCH of a user with a filter in a path (400).
+	NoPathFilters bool
+	// PutMerges leaves alone what a PUT of a user doesn't carry.
+	PutMerges bool
+	// InactiveGoes takes away for good a user who is set inactive.
+	InactiveGoes bool
+	// DeleteDeactivates sets a user inactive in place of deleting.
+	DeleteDeactivates bool
+
+	// NoGroups answers 404 to all about groups.
+	NoGroups bool
+	// GroupsStartEmpty makes groups without the members that the request brings.
+	GroupsStartEmpty bool
+	// Removal is the only form in which members are removed: "filter" by a path for each,
+	// "value" by a list of values; "" takes both.
+	Removal string
+	// NoMembersReplaced refuses to replace all members or to remove all of them (400).
+	NoMembersReplaced bool
+	// MostMembers and MostOperations are the most of a PATCH of a group (400).
+	MostMembers, MostOperations int
+	// HideMembers never answers members, ListHidesMembers not in lists.
+	HideMembers, ListHidesMembers bool
+	// Slugs makes groups of the same letters and digits one.
+	Slugs bool
+
+	// Cursor pages by cursor and nextCursor, and refuses startIndex (400).
+	Cursor bool
+	// NoProjection refuses attributes and excludedAttributes (400).
+	NoProjection bool
+	// NoDiscovery answers 404 to ServiceProviderConfig.
+	NoDiscovery bool
+	// Account is "account:client:secret", for which POST /oauth/token gives the token that
+	// is good for the rest; Token does nothing then.
+	Account string
+	// UserAgent answers 403 to requests without one.
+	UserAgent bool
+	// PlainErrors answers errors as a list of objects with errorCode and message.
+	PlainErrors bool
 }
 
 // Atlassian are the quirks of Atlassian Cloud that matter to a client.
@@ -114,20 +181,23 @@ type Target struct {
 	faults   []*Fault
 	requests []Request
 	sequence int
+	access   string // the token that an account got
+	hidden   map[string]bool
 	store    map[scim.ResourceType]*collection
 }
 
 type collection struct {
 	order []string
+	slugs bool
 	byID  map[string]scim.Resource
 	keys  map[string]string // unique value → id
 }
 
 // New makes an empty target.
 func New(q Quirks) *Target {
-	t := &Target{quirks: q, store: make(map[scim.ResourceType]*collection)}
+	t := &Target{quirks: q, hidden: make(map[string]bool), store: make(map[scim.ResourceType]*collection)}
 	for _, k := range []scim.ResourceType{scim.User, scim.Group} {
-		t.store[k] = &collection{byID: make(map[string]scim.Resource), keys: make(map[string]string)}
+		t.store[k] = &collection{slugs: q.Slugs, byID: make(map[string]scim.Resource), keys: make(map[string]string)}
 	}
 	return t
 }
@@ -215,7 +285,7 @@ func (t *Target) Forget() {
 func (c *collection) put(kind scim.ResourceType, r scim.Resource) {
 	id := r.ID()
 	if old, ok := c.byID[id]; ok {
-		for _, k := range keysOf(kind, old) {
+		for _, k := range c.keysOf(kind, old) {
 			if c.keys[k] == id {
 				delete(c.keys, k)
 			}
@@ -224,13 +294,13 @@ func (c *collection) put(kind scim.ResourceType, r scim.Resource) {
 		c.order = append(c.order, id)
 	}
 	c.byID[id] = r
-	for _, k := range keysOf(kind, r) {
+	for _, k := range c.keysOf(kind, r) {
 		c.keys[k] = id
 	}
 }
 
 func (c *collection) remove(kind scim.ResourceType, id string) {
-	for _, k := range keysOf(kind, c.byID[id]) {
+	for _, k := range c.keysOf(kind, c.byID[id]) {
 		if c.keys[k] == id {
 			delete(c.keys, k)
 		}
@@ -240,8 +310,11 @@ func (c *collection) remove(kind scim.ResourceType, id string) {
 }
 
 // keysOf are the values that only one resource may have, each also an index.
-func keysOf(kind scim.ResourceType, r scim.Resource) []string {
+func (c *collection) keysOf(kind scim.ResourceType, r scim.Resource) []string {
 	if kind == scim.Group {
+		if c.slugs {
+			return []string{"displayname\x00" + slug(r.DisplayName())}
+		}
 		return []string{"displayname\x00" + strings.ToLower(r.DisplayName())}
 	}
 	keys := []string{"username\x00" + strings.ToLower(r.UserName())}
@@ -351,6 +424,9 @@ func (t *Target) fault(method, path string) *Fault {
 
 func (t *Target) fail(status int, scimType, format string, args ...any) (int, any) {
 	detail := fmt.Sprintf(format, args...)
+	if t.quirks.PlainErrors {
+		return status, []any{map[string]any{"errorCode": strings.ToUpper(scimType), "message": detail}}
+	}
 	if t.quirks.StatusNumber {
 		return status, map[string]any{"schemas": []string{scim.SchemaError}, "status": status, "scimType": scimType, "detail": detail}
 	}
@@ -362,13 +438,22 @@ func (t *Target) handle(r *http.Request, path string, body []byte) (int, any) {
 	if token == "" {
 		token = Token
 	}
+	if t.quirks.Account != "" {
+		if r.URL.Path == "/oauth/token" {
+			return t.login(r, body)
+		}
+		token = t.access
+	}
+	if t.quirks.UserAgent && r.Header.Get("User-Agent") == "" {
+		return http.StatusForbidden, map[string]any{"message": "Request forbidden by administrative rules."}
+	}
 	if r.Header.Get("Authorization") != "Bearer "+token {
 		return http.StatusUnauthorized, map[string]any{"code": 401, "message": "Unauthorized"}
 	}
 	if !strings.HasPrefix(r.URL.Path, t.quirks.BasePath) {
 		return t.fail(http.StatusNotFound, "", "No such path.")
 	}
-	if path == "/ServiceProviderConfig" && r.Method == http.MethodGet {
+	if path == "/ServiceProviderConfig" && !t.quirks.NoDiscovery && r.Method == http.MethodGet {
 		return http.StatusOK, map[string]any{
 			"schemas": []string{scim.SchemaServiceProviderConfig},
 			"patch":   map[string]any{"supported": !t.quirks.NoPatch},
@@ -387,7 +472,7 @@ func (t *Target) handle(r *http.Request, path string, body []byte) (int, any) {
 			id, rest, _ = strings.Cut(id, "/")
 		}
 	}
-	if kind == "" || rest != "" || strings.HasSuffix(path, "/") {
+	if kind == "" || rest != "" || strings.HasSuffix(path, "/") || kind == scim.Group && t.quirks.NoGroups {
 		return t.fail(http.StatusNotFound, "", "No such path.")
 	}
 	c := t.store[kind]
@@ -407,30 +492,49 @@ func (t *Target) handle(r *http.Request, path string, body []byte) (int, any) {
 		return t.fail(http.StatusMethodNotAllowed, "", "Method not allowed.")
 	}
 	old, ok := c.byID[id]
-	if !ok {
+	if !ok || t.hidden[id] {
 		return t.fail(http.StatusNotFound, "", "Resource [%s] %s not found.", name, id)
 	}
 	switch r.Method {
 	case http.MethodGet:
-		return http.StatusOK, old
+		return http.StatusOK, t.show(kind, old, false)
 	case http.MethodDelete:
+		if kind == scim.User && t.quirks.DeleteDeactivates {
+			off := old.Clone()
+			off["active"] = false
+			c.put(kind, off)
+			t.leaveGroups(id)
+			return http.StatusNoContent, nil
+		}
 		c.remove(kind, id)
 		if kind == scim.User {
 			t.leaveGroups(id)
 		}
 		return http.StatusNoContent, nil
 	case http.MethodPut:
+		if kind == scim.User && t.quirks.NoUserPut || kind == scim.Group && t.quirks.NoGroupPut {
+			return t.fail(http.StatusMethodNotAllowed, "", "Method not allowed.")
+		}
 		res, err := scim.ParseResource(body)
 		if err != nil {
 			return t.fail(http.StatusBadRequest, scim.InvalidSyntax, "%v", err)
+		}
+		if kind == scim.User && t.quirks.PutMerges {
+			res = merged(old, res)
 		}
 		return t.write(kind, old, res, http.StatusOK)
 	case http.MethodPatch:
 		if t.quirks.NoPatch {
 			return t.fail(http.StatusNotImplemented, "", "PATCH is not supported.")
 		}
+		if kind == scim.User && t.quirks.NoUserPatch {
+			return t.fail(http.StatusMethodNotAllowed, "", "Method not allowed.")
+		}
 		patch, err := scim.ParsePatch(body)
 		if err == nil {
+			if why := t.quirks.refuses(kind, patch); why != "" {
+				return t.fail(http.StatusBadRequest, scim.InvalidValue, "%s", why)
+			}
 			var res scim.Resource
 			if res, err = patch.Apply(old); err == nil {
 				if kind == scim.User && t.quirks.RefuseSameEmails && touches(patch, "emails") {
@@ -462,6 +566,19 @@ func (t *Target) write(kind scim.ResourceType, old, res scim.Resource, status in
 	for _, d := range t.quirks.Drop {
 		_ = res.Remove(d)
 	}
+	if kind == scim.Group && old == nil && t.quirks.GroupsStartEmpty && len(res.Members()) > 0 {
+		res["members"] = []any{}
+	}
+	if why := t.quirks.lacks(kind, old, res); why != "" {
+		return t.fail(http.StatusBadRequest, scim.InvalidValue, "%s", why)
+	}
+	t.quirks.keep(kind, res)
+	if kind == scim.User && old == nil {
+		if old = t.found(res); old != nil {
+			status = http.StatusCreated
+			res = merged(old, res)
+		}
+	}
 	switch kind {
 	case scim.User:
 		if res.UserName() == "" {
@@ -479,6 +596,15 @@ func (t *Target) write(kind scim.ResourceType, old, res scim.Resource, status in
 			if n != 1 {
 				return t.fail(http.StatusBadRequest, "", "Resource [USER] One email address need to be marked as primary.")
 			}
+		}
+		if v, ok := res["emails"]; ok && t.quirks.EmailIsName {
+			if m, _ := v.(map[string]any); m["value"] != res.UserName() {
+				return t.fail(http.StatusBadRequest, scim.InvalidValue, "emails differs from userName.")
+			}
+			delete(res, "emails")
+		}
+		if t.quirks.LowerUserNames {
+			res["userName"] = strings.ToLower(res.UserName())
 		}
 		if t.quirks.LowerEmails {
 			v, _ := res.Get("emails")
@@ -510,7 +636,7 @@ func (t *Target) write(kind scim.ResourceType, old, res scim.Resource, status in
 			}
 		}
 	}
-	for _, k := range keysOf(kind, res) {
+	for _, k := range c.keysOf(kind, res) {
 		if other, ok := c.keys[k]; ok && (old == nil || other != old.ID()) {
 			attribute, value, _ := strings.Cut(k, "\x00")
 			return t.fail(http.StatusConflict, scim.Uniqueness, "Resource [%s]: with %s[%s] already exists.", name, attribute, value)
@@ -525,10 +651,14 @@ func (t *Target) write(kind scim.ResourceType, old, res scim.Resource, status in
 		res["meta"] = old["meta"]
 	}
 	c.put(kind, res)
+	if active, _ := res.Active(); kind == scim.User && t.quirks.InactiveGoes && !active {
+		c.remove(kind, res.ID())
+		t.leaveGroups(res.ID())
+	}
 	if t.quirks.NoContent && status == http.StatusOK {
 		return http.StatusNoContent, nil
 	}
-	return status, res
+	return status, t.show(kind, res, false)
 }
 
 // stamp gives id and meta.
@@ -536,6 +666,9 @@ func (t *Target) stamp(kind scim.ResourceType, r scim.Resource, id string) {
 	if id == "" {
 		t.sequence++
 		id = fmt.Sprintf("%s-%d", strings.ToLower(string(kind)), t.sequence)
+		if t.quirks.ID != nil {
+			id = t.quirks.ID(kind, t.sequence, r)
+		}
 	}
 	r["id"] = id
 	r["meta"] = map[string]any{
@@ -563,6 +696,15 @@ func (t *Target) list(kind scim.ResourceType, q url.Values) (int, any) {
 	if limit <= 0 {
 		limit = 100
 	}
+	if t.quirks.NoProjection && (q.Has("attributes") || q.Has("excludedAttributes")) {
+		return t.fail(http.StatusBadRequest, scim.InvalidValue, "Attributes can't be chosen.")
+	}
+	if t.quirks.Cursor {
+		if q.Has("startIndex") {
+			return t.fail(http.StatusBadRequest, scim.InvalidValue, "startIndex isn't supported.")
+		}
+		q.Set("startIndex", strings.TrimPrefix(q.Get("cursor"), "after-"))
+	}
 	start, err1 := number(q, "startIndex", 1)
 	count, err2 := number(q, "count", limit)
 	if err1 != nil || err2 != nil {
@@ -578,6 +720,9 @@ func (t *Target) list(kind scim.ResourceType, q url.Values) (int, any) {
 		}
 		hits = c.find(f)
 	}
+	if len(t.hidden) > 0 {
+		hits = slices.DeleteFunc(slices.Clone(hits), func(id string) bool { return t.hidden[id] })
+	}
 	total := len(hits)
 	hits = hits[min(start-1, total):]
 	hits = hits[:min(count, len(hits))]
@@ -586,7 +731,10 @@ func (t *Target) list(kind scim.ResourceType, q url.Values) (int, any) {
 		ItemsPerPage: count, Resources: []scim.Resource{},
 	}
 	for _, id := range hits {
-		list.Resources = append(list.Resources, c.byID[id])
+		list.Resources = append(list.Resources, t.show(kind, c.byID[id], true))
+	}
+	if next := start + len(hits); t.quirks.Cursor && next <= total {
+		list.NextCursor = "after-" + strconv.Itoa(next)
 	}
 	return http.StatusOK, list
 }
@@ -607,6 +755,11 @@ func (c *collection) find(f scim.Filter) []string {
 		switch attribute {
 		case "username", "displayname":
 			v = strings.ToLower(v)
+			if c.slugs && attribute == "displayname" {
+				if id, ok := c.keys[attribute+"\x00"+slug(v)]; ok {
+					return []string{id}
+				}
+			}
 			fallthrough
 		case "externalid":
 			id, ok := c.keys[attribute+"\x00"+v]
