@@ -62,6 +62,8 @@ func TestFaultyFilesAreRefusedWithTheirPlace(t *testing.T) {
 		{"extension attribute that is not kept", "atlassian-cloud.yaml", "2.0:User:department", "2.0:User:costCenter", "costCenter", "doesn't keep"},
 		{"active is fixed", "custom-scim.yaml", "    deactivate: active\n", "    fixed: [active]\n    deactivate: active\n", "fixed: [active]", "changes with every leaver"},
 		{"fixed, and changed by PUT", "atlassian-cloud.yaml", "putFor: [emails]", "putFor: [emails]\n    fixed: [emails]", "fixed: [emails]", "can't be fixed"},
+		{"active by PATCH where all goes by it", "custom-scim.yaml", "    deactivate: active\n", "    patchFor: [active]\n    deactivate: active\n", "patchFor: [active]", "update is not put"},
+		{"PATCH for what else", "zoom.yaml", "patchFor: [active]", "patchFor: [emails]", "patchFor: [emails]", "not one of"},
 		{"fixed is no path", "custom-scim.yaml", "    deactivate: active\n", "    fixed: [\"a b\"]\n    deactivate: active\n", "fixed:", "not a SCIM path"},
 		{"token address without its scheme", "custom-scim.yaml", "    scheme: bearer\n", "    scheme: bearer\n    tokenURL: https://example.com/token\n", "tokenURL:", "exactly for the scheme"},
 		{"token to be exchanged nowhere", "custom-scim.yaml", "scheme: bearer", "scheme: account", "token:", "exactly for the scheme"},

@@ -414,6 +414,18 @@ func TestForPerson(t *testing.T) {
 			name: "leaver with a doubtful create: look up by our id only", person: gone(), state: plan.PersonState{Known: plan.Doubtful},
 			want: []string{"lookup GET User - externalId=u1"},
 		},
+		{
+			name: "leaver with a doubtful create, where the id is ours", person: gone(), state: plan.PersonState{Known: plan.Doubtful},
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.MatchUsers = []string{"id", "userName"} })), want: []string{"lookup GET User - id=u1"},
+		},
+		{
+			name: "leaver with a doubtful create, where our id can't be asked for", person: gone(), state: plan.PersonState{Known: plan.Doubtful},
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.MatchUsers = []string{"userName"} })), want: []string{"lookup GET User -"},
+		},
+		{
+			name: "leaver at a target with PUT, and active by PATCH: nothing is read first", person: gone(), state: there(t),
+			abilities: new(without(atlassian(), func(a *plan.Abilities) { a.Patch, a.ActiveByPatch = false, true })), want: []string{deactivateAda},
+		},
 		{name: "leaver with a doubtful write", person: gone(), state: plan.PersonState{Known: plan.Doubtful, Linked: true, Remote: "r1"}, want: []string{"read GET User r1"}},
 		{name: "leaver, our lost create is found", person: gone(), state: found(), want: []string{deactivateAda}},
 		{name: "leaver, somebody else's account is found", person: gone(), state: found(set("externalId", "other")), want: nil},
