@@ -964,21 +964,42 @@ func (c *checker) reactivate(ctx context.Context) (string, error) {
 }
 
 func (c *checker) unbind(ctx context.Context) (string, error) {
-	if err := c.api(ctx, http.MethodDelete, c.app+"/groups/"+c.groups["Support"], nil, nil); err != nil {
+	group := c.app + "/groups/" + c.groups["Support"]
+	if err := c.api(ctx, http.MethodDelete, group, nil, nil); err == nil {
+		return "", errors.New("people were deactivated by a change whose plan nobody approved")
+	}
+	n, err := c.approved(ctx, http.MethodDelete, group, object{"unbind": []string{c.groups["Support"]}})
+	if err != nil {
 		return "", err
 	}
 	left := c.all() // the remote group stays as it is, and so do its members
 	if err := c.eventually(ctx, 10*time.Second, func() error { return c.exactly(c.entitled("Support"), left) }); err != nil {
 		return "", err
 	}
-	n := len(c.entitled()) - len(c.entitled("Support"))
-	if err := c.api(ctx, http.MethodPut, c.app+"/groups/"+c.groups["Support"], nil, nil); err != nil {
+	if want := len(c.entitled()) - len(c.entitled("Support")); n != want {
+		return "", fmt.Errorf("the plan said %d requests, there were to be %d", n, want)
+	}
+	if _, err := c.approved(ctx, http.MethodPut, group, object{"bind": []string{c.groups["Support"]}}); err != nil {
 		return "", err
 	}
 	if err := c.eventually(ctx, 10*time.Second, func() error { return c.exactly(c.entitled(), c.all()) }); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d people deactivated, then bound again and active", n), c.quiet(ctx)
+	return fmt.Sprintf("planned first; %d people deactivated, then bound again and active", n), c.quiet(ctx)
+}
+
+// approved makes a change of what is provisioned by its plan, and returns how many requests the plan has.
+func (c *checker) approved(ctx context.Context, method, path string, change object) (int, error) {
+	var p struct {
+		Hash   string `json:"hash"`
+		Counts struct {
+			Writes int `json:"writes"`
+		} `json:"counts"`
+	}
+	if err := c.api(ctx, http.MethodPost, c.app+"/provisioning/plan", object{"change": change}, &p); err != nil {
+		return 0, err
+	}
+	return p.Counts.Writes, c.api(ctx, method, path+"?planHash="+url.QueryEscape(p.Hash), nil, nil)
 }
 
 func (c *checker) token(ctx context.Context) (string, error) {
