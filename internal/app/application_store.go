@@ -59,6 +59,7 @@ func scanApplication(r store.Row) (Application, error) {
 		}
 		app.SCIM.BaseURL, app.SCIM.ManageGroups, app.SCIM.TokenExpiresAt = base, groups, store.FromMicros(tokenExpires)
 		app.SCIM.Since = store.FromMicros(since)
+		app.SCIM.SCIMSettings = cloneSCIM(app.SCIM.SCIMSettings) // lists that older settings lack are empty ones
 	}
 	app.derive()
 	return app, nil

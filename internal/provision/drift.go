@@ -453,6 +453,9 @@ func (e *Engine) DriftRows(ctx context.Context, by access.Actor, id app.ID, q Dr
 	if err := access.Allow(by, access.ReadApplications); err != nil {
 		return page, err
 	}
+	if _, err := store.DecodeCursor(q.Cursor, 2); err != nil {
+		return page, err
+	}
 	err := e.DB.View(ctx, func(tx *store.Tx) error {
 		last, err := latestReport(tx, id)
 		if err != nil || last == nil {
@@ -466,7 +469,7 @@ func (e *Engine) DriftRows(ctx context.Context, by access.Actor, id app.ID, q Dr
 
 func driftRows(tx *store.Tx, rep DriftReport, q DriftQuery) (store.Page[DriftRow], error) {
 	page := store.Page[DriftRow]{Total: -1}
-	cursor, err := store.DecodeCursor(q.Cursor, 3)
+	cursor, err := store.DecodeCursor(q.Cursor, 2)
 	if err != nil {
 		return page, err
 	}
@@ -498,7 +501,8 @@ func driftRows(tx *store.Tx, rep DriftReport, q DriftQuery) (store.Page[DriftRow
 		where = append(where, "r.remote_id IN ("+strings.Join(in, ", ")+")")
 	}
 	if cursor != nil {
-		where = append(where, "(r.name, r.object_kind, r.remote_id) > ("+arg(cursor[0])+", "+arg(cursor[1])+", "+arg(cursor[2])+")")
+		kind, remote, _ := strings.Cut(cursor[1], "/")
+		where = append(where, "(r.name, r.object_kind, r.remote_id) > ("+arg(cursor[0])+", "+arg(kind)+", "+arg(remote)+")")
 	}
 	limit := store.PageLimit(q.Limit, 50)
 	// What became of a repair is seen at the link and its lane.
@@ -523,7 +527,7 @@ func driftRows(tx *store.Tx, rep DriftReport, q DriftQuery) (store.Page[DriftRow
 	if len(page.Items) > limit {
 		page.Items = page.Items[:limit]
 		last := page.Items[limit-1]
-		page.Next = store.EncodeCursor(last.Name, kindName(last.Kind), last.RemoteID)
+		page.Next = store.EncodeCursor(last.Name, kindName(last.Kind)+"/"+last.RemoteID)
 	}
 	return page, err
 }
