@@ -112,9 +112,9 @@ func scopeAction(p mappingsPage) templ.Component {
 		return nil
 	}
 	if p.App.SCIM.ScopeFilter == "" {
-		return web.Button{Label: "Set a filter", Icon: "filter", Small: true, Href: p.path("mappings", "scope")}
+		return web.Button{Label: "Set a filter", Icon: "funnel", Small: true, Href: p.path("mappings", "scope")}
 	}
-	return web.Button{Label: "Change the filter", Icon: "filter", Small: true, Href: p.path("mappings", "scope")}
+	return web.Button{Label: "Change the filter", Icon: "funnel", Small: true, Href: p.path("mappings", "scope")}
 }
 
 func scopeView(p scopePage) templ.Component {
