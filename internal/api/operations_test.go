@@ -436,16 +436,30 @@ func TestProvisioning(t *testing.T) {
 		if got := h.want(t, 200, "GET", imp+"/accounts?status=matched", nil).items(t); len(got) != 1 {
 			t.Errorf("%v", got)
 		}
-		if got := h.want(t, 200, "POST", imp+"/accounts", object{"allNew": true}).json(t); got["created"] != 0.0 {
+		matched := h.want(t, 200, "GET", imp+"/accounts", nil).items(t)[0]
+		begun := h.want(t, 202, "POST", imp+"/jobs", object{"act": "create", "remoteIds": []string{matched["remoteId"].(string)}})
+		job := begun.header.Get("Location")
+		eventually(t, "the job is done", func() bool { return h.want(t, 200, "GET", job, nil).text(t, "state") == "done" })
+		if got := h.want(t, 200, "GET", job, nil).json(t); got["created"] != 0.0 || got["skipped"] != 1.0 || got["done"] != 1.0 {
 			t.Errorf("%v", got)
 		}
+		if got := h.want(t, 200, "GET", imp+"/jobs", nil).items(t); len(got) != 1 {
+			t.Errorf("%v", got)
+		}
+		if got := h.want(t, 200, "GET", imp+"/accounts?outcome=skipped", nil).items(t); len(got) != 1 {
+			t.Errorf("%v", got)
+		}
+		h.want(t, 422, "POST", imp+"/jobs", object{"act": "undo"})
+		h.want(t, 422, "POST", imp+"/jobs", object{"act": "create"})
+		h.want(t, 404, "GET", imp+"/jobs/none", nil)
+		h.wantAs(t, access.HelpDesk, 403, "POST", imp+"/jobs", object{"act": "create", "status": "new"})
 		if got := h.want(t, 200, "GET", prov+"/imports", nil).items(t); len(got) != 1 {
 			t.Errorf("%v", got)
 		}
 		h.want(t, 404, "GET", prov+"/imports/none", nil)
 		_, other := h.application(t, object{"connector": "atlassian-cloud", "label": "Another"})
 		h.want(t, 404, "GET", other+"/provisioning/imports/"+started.text(t, "id"), nil)
-		h.want(t, 404, "POST", other+"/provisioning/imports/"+started.text(t, "id")+"/accounts", object{"allNew": true})
+		h.want(t, 404, "POST", other+"/provisioning/imports/"+started.text(t, "id")+"/jobs", object{"act": "create", "status": "new"})
 	})
 
 	t.Run("drift", func(t *testing.T) {
@@ -638,7 +652,7 @@ func TestEveryOperationAsksForItsRole(t *testing.T) {
 		"create-user": object{"email": "new@example.com"}, "create-group": object{"name": "New"}, "create-application": object{"connector": "bookmark", "label": "New", "bookmarkUrl": "https://x.example.com"},
 		"set-role": object{"role": ""}, "set-password": object{"password": "violet teapot orbits 93 gravel"}, "change-members": object{}, "create-api-key": object{"name": "x", "role": "read_only"},
 		"change-slug": object{"slug": "other"}, "upload-certificate": object{"certificate": "x", "privateKey": "x"}, "set-scim-token": object{"token": "x"},
-		"import-accounts": object{}, "set-logo": "x", "import-metadata": "<x/>", "preview-metadata": "<x/>", "list-metadata-entities": "<x/>",
+		"start-import-job": object{"act": "create"}, "set-logo": "x", "import-metadata": "<x/>", "preview-metadata": "<x/>", "list-metadata-entities": "<x/>",
 		"watch-metadata": object{"url": "https://sp.example.com/"}, "approve-metadata": object{"hash": "x"}, "dismiss-metadata": object{"hash": "x"},
 		"close-receipt": object{"note": "x"}, "set-alarms": object{"receiptSeconds": 60, "silenceSeconds": 60},
 		"plan-repair": object{}, "repair": object{"hash": "x"}, "keep-drift": object{},
@@ -664,7 +678,7 @@ func TestEveryOperationAsksForItsRole(t *testing.T) {
 			op := ops[method]
 			method = strings.ToUpper(method)
 			url := strings.NewReplacer("/users/{id}", "/users/"+ada, "/groups/{id}", "/groups/"+g, "/applications/{id}", "/applications/"+id,
-				"{user}", ada, "{group}", g, "{kind}", "user", "{object}", ada, "{status}", "next", "{slug}", "other", "{import}", "none", "{id}", "none").Replace(path)
+				"{user}", ada, "{group}", g, "{kind}", "user", "{object}", ada, "{status}", "next", "{slug}", "other", "{import}", "none", "{job}", "none", "{id}", "none").Replace(path)
 			if op.OperationID == "delete-application" {
 				url += "?label=Wrong"
 			}

@@ -79,11 +79,19 @@ type Waiting struct {
 	Cause    provision.CauseRef `json:"cause,omitzero" doc:"The event that asked for it."`
 }
 
-// AccountImport says which accounts found at an application become people, and how.
+// AccountImport says what to do with which accounts that were found at an application.
 type AccountImport struct {
-	RemoteIDs []string        `json:"remoteIds,omitempty" doc:"Ids at the application."`
-	AllNew    bool            `json:"allNew,omitempty" doc:"All that are new."`
-	State     directory.State `json:"state,omitempty" enum:"staged,active,suspended" doc:"Staged when missing."`
+	Act       provision.ImportAct    `json:"act" enum:"create,link,update,undo" doc:"Create people; link accounts to people who are here, without sending anything; update people from their accounts; or undo what was done and not touched since."`
+	RemoteIDs []string               `json:"remoteIds,omitempty" doc:"Ids at the application."`
+	Status    provision.ImportStatus `json:"status,omitempty" enum:"new,matched,likely,conflict,orphan" doc:"All of this status, instead of ids."`
+	Text      string                 `json:"text,omitempty" doc:"Of those of the status, only these: looked for in user name, e-mail and display name."`
+	State     directory.State        `json:"state,omitempty" enum:"staged,active,suspended" doc:"Of people that are created: staged when missing."`
+}
+
+// ImportJobPath names a job of an import.
+type ImportJobPath struct {
+	ImportPath
+	Job string `path:"job" doc:"The job's id."`
 }
 
 // ImportPath names an import of an application.
@@ -280,35 +288,61 @@ func (a *API) accountRoutes(tag, root string) {
 			}
 			return reply(i), nil
 		})
-	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}/accounts", id: "list-accounts", tag: tag, summary: "List the accounts that were found", text: "Sorted by user name."},
+	type filter struct {
+		Status  provision.ImportStatus  `query:"status" enum:"new,matched,likely,conflict,orphan"`
+		Outcome provision.ImportOutcome `query:"outcome" enum:"created,linked,updated,skipped,failed,undone,kept" doc:"What was done with it."`
+		Text    string                  `query:"text" doc:"Looked for in user name, e-mail and display name."`
+	}
+	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}/accounts", id: "list-accounts", tag: tag, summary: "List the accounts that were found, and what was done with each", text: "Sorted by user name."},
 		func(ctx context.Context, by access.Actor, in *struct {
 			ImportPath
 			Paging
-			Status string `query:"status" enum:"new,matched,conflict"`
-			Text   string `query:"text" doc:"Looked for in user name, e-mail and display name."`
+			filter
 		},
 		) (*list[provision.ImportRow], error) {
 			if _, err := find(ctx, by, in.ImportPath); err != nil {
 				return nil, err
 			}
-			p, err := a.Engine.ImportRows(ctx, by, in.Import, provision.RowQuery{Status: in.Status, Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
+			p, err := a.Engine.ImportRows(ctx, by, in.Import, provision.RowQuery{Status: in.Status, Outcome: in.Outcome, Text: in.Text, Cursor: in.Cursor, Limit: in.Limit})
 			return page(p, same[provision.ImportRow], err)
 		})
 	route(a, operation{
-		method: http.MethodPost, path: root + "/imports/{import}/accounts", id: "import-accounts", tag: tag, summary: "Create people from accounts", needs: access.ManageDirectory,
-		text: "They have no password yet and are bound to nothing. Importing twice creates nobody twice.",
+		method: http.MethodPost, path: root + "/imports/{import}/jobs", id: "start-import-job", tag: tag, summary: "Do something with accounts: create people, link, update, or undo", needs: access.ManageDirectory,
+		status: http.StatusAccepted,
+		text:   "Read the job until its state isn't running. People who are created have no password yet and are bound to nothing. Nothing is done twice.",
 	}, func(ctx context.Context, by access.Actor, in *struct {
 		ImportPath
 		Body AccountImport
 	},
-	) (*answer[provision.ImportReport], error) {
+	) (*answer[provision.ImportJob], error) {
 		if _, err := find(ctx, by, in.ImportPath); err != nil {
 			return nil, err
 		}
-		report, err := a.Engine.ImportAccounts(ctx, by, in.Import, provision.ImportChoice{RemoteIDs: in.Body.RemoteIDs, AllNew: in.Body.AllNew, State: in.Body.State})
+		j, err := a.Engine.StartImportJob(ctx, by, in.Import, provision.ImportChoice{
+			Act: in.Body.Act, RemoteIDs: in.Body.RemoteIDs, Status: in.Body.Status, Text: in.Body.Text, State: in.Body.State,
+		})
 		if err != nil {
 			return nil, err
 		}
-		return reply(report), nil
+		return &answer[provision.ImportJob]{Location: Prefix + "/applications/" + string(in.ID) + "/provisioning/imports/" + in.Import + "/jobs/" + j.ID, Body: j}, nil
 	})
+	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}/jobs", id: "list-import-jobs", tag: tag, summary: "List what was done with an import's accounts", text: "Newest first."},
+		func(ctx context.Context, by access.Actor, in *ImportPath) (*list[provision.ImportJob], error) {
+			if _, err := find(ctx, by, *in); err != nil {
+				return nil, err
+			}
+			l, err := a.Engine.ImportJobs(ctx, by, in.Import)
+			return all(l, same[provision.ImportJob], err)
+		})
+	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}/jobs/{job}", id: "get-import-job", tag: tag, summary: "Read how far a job is"},
+		func(ctx context.Context, by access.Actor, in *ImportJobPath) (*answer[provision.ImportJob], error) {
+			if _, err := find(ctx, by, in.ImportPath); err != nil {
+				return nil, err
+			}
+			j, err := a.Engine.ImportJob(ctx, by, in.Import, in.Job)
+			if err != nil {
+				return nil, err
+			}
+			return reply(j), nil
+		})
 }

@@ -63,7 +63,7 @@ func TestNeighbour_PageTokens(t *testing.T) {
 		h.application(t, object{"connector": "atlassian-cloud", "label": "Another"})
 		fill := func(path string) string {
 			return strings.NewReplacer("/users/{id}", "/users/"+ada, "/groups/{id}", "/groups/"+g, "/applications/{id}", "/applications/"+id,
-				"{user}", ada, "{import}", "none", "{id}", "none").Replace(path)
+				"{user}", ada, "{import}", "none", "{job}", "none", "{id}", "none").Replace(path)
 		}
 		forged := []string{"!!!", "=", "AAAA=", "e30", "bnVsbA", "W10", "%00", "' OR 1=1 --"}
 		forge := func(raw string) { forged = append(forged, base64.RawURLEncoding.EncodeToString([]byte(raw))) }
@@ -130,7 +130,7 @@ func TestNeighbour_TextInAddresses(t *testing.T) {
 		lists := h.lists(t)
 		for _, path := range slices.Sorted(maps.Keys(lists)) {
 			good := strings.NewReplacer("/users/{id}", "/users/"+ada, "/groups/{id}", "/groups/"+g, "/applications/{id}", "/applications/"+id,
-				"{user}", ada, "{import}", "none", "{id}", "none").Replace(path)
+				"{user}", ada, "{import}", "none", "{job}", "none", "{id}", "none").Replace(path)
 			for _, text := range hostile {
 				for _, parameter := range lists[path] {
 					if r := h.send(t, access.Owner, "GET", good+"?"+parameter+"="+url.QueryEscape(text), nil); r.status >= 500 {

@@ -118,6 +118,9 @@ func (c *Console) routesApplications(mux *http.ServeMux) {
 		{"POST " + appsPath + "/{id}/import", c.startImport},
 		{"GET " + appsPath + "/{id}/import/{import}", c.importAccounts},
 		{"POST " + appsPath + "/{id}/import/{import}", c.runImport},
+		{"GET " + appsPath + "/{id}/import/{import}/undo", c.askUndoImport},
+		{"POST " + appsPath + "/{id}/import/{import}/undo", c.undoImport},
+		{"GET " + appsPath + "/{id}/import/{import}/{file}", c.importReport},
 
 		{"GET " + appsPath + "/{id}/groups", c.appGroups},
 		{"POST " + appsPath + "/{id}/groups", c.bindGroups},

@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/directory"
+	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/keys"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 	"github.com/latchkey-idp/latchkey/internal/scim"
@@ -160,7 +161,9 @@ func TestMainJobThroughThePages(t *testing.T) {
 	s.settle()
 	s.get("admin", listing).page().has("Zoe Old", "Import all 1 new")
 	s.get("admin", listing+"?status=matched").page().has("Bob Example", "Matched")
-	s.follow("admin", s.post("admin", listing, "act", "all", "state", "staged")).page().has("1 person is imported", "Created")
+	s.post("admin", listing, "act", "create", "shown", "new", "state", "staged").goes(listing + "?status=new")
+	s.settle()
+	s.get("admin", listing+"?status=all").page().has("1 person was imported", "Created as staged", "Undo")
 	zoe, err := s.directory.UserByLogin(s.ctx(), system, "zoe@example.com")
 	s.must(err)
 	if zoe.State != directory.Staged || zoe.GivenName != "Zoe" {
@@ -332,7 +335,8 @@ func TestApplicationRoles(t *testing.T) {
 		{s.appPath(s.atlassian, "provisioning", "groups", string(s.engineering), "replace"), nil},
 		{s.appPath(s.atlassian, "provisioning", "groups", string(s.engineering), "approve"), nil},
 		{s.appPath(s.atlassian, "import"), nil},
-		{s.appPath(s.atlassian, "import", imp.ID), []string{"act", "all", "state", "staged"}},
+		{s.appPath(s.atlassian, "import", imp.ID), []string{"act", "create", "shown", "new", "state", "staged"}},
+		{s.appPath(s.atlassian, "import", imp.ID, "undo"), nil},
 		{s.appPath(s.atlassian, "groups"), []string{"group", string(s.empty)}},
 		{s.appPath(s.atlassian, "groups", string(s.engineering), "unbind"), nil},
 		{s.appPath(s.atlassian, "mappings", "scim", "row?target=title"), []string{"kind", "constant", "constant", "x"}},
@@ -822,17 +826,42 @@ func TestImportFromApplication(t *testing.T) {
 	s.get("admin", path).page().has("new-one", "new-two", `name="account"`)
 	s.get("admin", path+"?q=two").page().has("new-two").hasNot("X new-one")
 	s.get("admin", path+"?status=conflict").page().has("another e-mail address")
-	bad := s.post("admin", path, "act", "chosen", "state", "staged").status(http.StatusUnprocessableEntity).has("Choose accounts in the list")
+	bad := s.post("admin", path, "chosen", "create", "state", "staged").status(http.StatusUnprocessableEntity).has("Choose accounts in the list")
 	webtest.Check(t, bad.Body.Bytes())
-	s.post("admin", path, "act", "all", "state", "suspended").status(http.StatusUnprocessableEntity).has("in which state")
-	s.follow("admin", s.post("admin", path, "act", "chosen", "state", "active", "account", first)).page().has("1 person is imported", "Created")
+	s.post("admin", path, "act", "create", "shown", "new", "state", "suspended").status(http.StatusUnprocessableEntity).has("in which state")
+	s.follow("admin", s.post("admin", path, "chosen", "create", "shown", "new", "state", "active", "account", first)).page().has("Importing people")
+	s.settle()
+	s.get("admin", path+"?outcome=created").page().has("1 person was imported", "Created as active", "X new-one").hasNot("X new-two")
 	u, err := s.directory.UserByLogin(s.ctx(), system, "new-one")
 	s.must(err)
 	if u.State != directory.Active {
 		t.Errorf("created as %s", u.State)
 	}
-	s.follow("admin", s.post("admin", path, "act", "all", "state", "staged")).page().has("1 person is imported")
-	s.follow("admin", s.post("admin", path, "act", "all", "state", "staged")).page().has("Nobody was imported")
+	s.post("admin", path, "act", "create", "shown", "new", "text", "two", "state", "staged").goes(path + "?status=new")
+	s.settle()
+	s.get("admin", path).page().has("1 person was imported", "Nobody is new").hasNot("Import all")
+	s.post("admin", path, "act", "create", "shown", "new", "state", "staged").status(http.StatusUnprocessableEntity).has("nothing would be done")
+	s.get("admin", path+"/report.csv").status(http.StatusOK).has("account,userName,email", "new-one@example.com", "created", "another e-mail address")
+	s.get("reader", path+"/report.jsonl").status(http.StatusOK).has(`"outcome":"created"`)
+	s.get("admin", path+"/report.xml").status(http.StatusNotFound)
+
+	s.post("admin", path, "act", "link", "shown", "matched").goes(path + "?status=matched")
+	s.settle()
+	s.get("admin", path+"?status=matched").page().has("2 accounts at", "linked", "Link all", "Update all")
+	s.post("admin", path, "act", "update", "shown", "matched").goes(path + "?status=matched")
+	s.settle()
+	if _, err := s.directory.UpdateUser(s.ctx(), system, u.ID, 0, func(a *directory.Attributes) error { a.Title = "Boss"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	s.get("reader", path+"/undo").status(http.StatusForbidden)
+	s.get("admin", path+"/undo").page().has("2 accounts are looked at", "Undo the import")
+	s.post("admin", path+"/undo").goes(path + "?status=all")
+	s.settle()
+	s.get("admin", path).page().has("was undone for 1 account; 1 kept", "Show what was kept", "X new-two")
+	s.get("admin", path+"?status=all&outcome=kept").page().has("X new-one", "changed since")
+	if _, err := s.directory.UserByLogin(s.ctx(), system, "new-two"); !problem.Is(err, problem.NotFound) {
+		t.Errorf("new-two: %v", err)
+	}
 	s.get("admin", s.appPath(s.wiki, "import", imp.ID)).status(http.StatusNotFound)
 }
 

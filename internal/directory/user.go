@@ -394,46 +394,51 @@ const changedMeanwhile = "Somebody else changed this in the meantime. Load it ag
 // nothing. change may run more than once.
 func (d *Directory) UpdateUser(ctx context.Context, by access.Actor, id UserID, ifVersion int64, change func(*Attributes) error) (User, error) {
 	var u User
-	if err := access.Allow(by, access.ManageDirectory); err != nil {
-		return u, err
-	}
-	err := d.db.Update(ctx, func(tx *store.Tx) error {
-		before, err := GetUser(tx, id)
-		if err != nil {
-			return err
-		}
-		if err := mayTouch(by, before); err != nil {
-			return err
-		}
-		if ifVersion != 0 && ifVersion != before.Version {
-			return problem.New(problem.Conflict, changedMeanwhile)
-		}
-		u = before
-		u.Attributes = before.clone()
-		if err := change(&u.Attributes); err != nil {
-			return err
-		}
-		var f problem.Fields
-		(&checker{}).check(&u.Attributes, &f)
-		if u.ManagerID != before.ManagerID {
-			if err := checkManager(tx, id, u.ManagerID, &f); err != nil {
-				return err
-			}
-		}
-		if err := f.Err(); err != nil {
-			return err
-		}
-		changes := audit.Diff(before.Attributes, u.Attributes)
-		if len(changes) == 0 {
-			u = before
-			return nil
-		}
-		if err := clash(tx, u); err != nil {
-			return err
-		}
-		return d.store(tx, by, &u, audit.UserUpdate, changes, u.Name()+" was changed: "+labels(changes)+".")
+	err := d.db.Update(ctx, func(tx *store.Tx) (err error) {
+		u, err = d.UpdateUserIn(tx, by, id, ifVersion, change)
+		return err
 	})
 	return u, err
+}
+
+// UpdateUserIn is UpdateUser inside a transaction of the caller's.
+func (d *Directory) UpdateUserIn(tx *store.Tx, by access.Actor, id UserID, ifVersion int64, change func(*Attributes) error) (User, error) {
+	if err := access.Allow(by, access.ManageDirectory); err != nil {
+		return User{}, err
+	}
+	before, err := GetUser(tx, id)
+	if err != nil {
+		return User{}, err
+	}
+	if err := mayTouch(by, before); err != nil {
+		return User{}, err
+	}
+	if ifVersion != 0 && ifVersion != before.Version {
+		return User{}, problem.New(problem.Conflict, changedMeanwhile)
+	}
+	u := before
+	u.Attributes = before.clone()
+	if err := change(&u.Attributes); err != nil {
+		return u, err
+	}
+	var f problem.Fields
+	(&checker{}).check(&u.Attributes, &f)
+	if u.ManagerID != before.ManagerID {
+		if err := checkManager(tx, id, u.ManagerID, &f); err != nil {
+			return u, err
+		}
+	}
+	if err := f.Err(); err != nil {
+		return u, err
+	}
+	changes := audit.Diff(before.Attributes, u.Attributes)
+	if len(changes) == 0 {
+		return before, nil
+	}
+	if err := clash(tx, u); err != nil {
+		return u, err
+	}
+	return u, d.store(tx, by, &u, audit.UserUpdate, changes, u.Name()+" was changed: "+labels(changes)+".")
 }
 
 // store writes a changed person with its event and outbox row.
@@ -583,66 +588,69 @@ func (d *Directory) SetRole(ctx context.Context, by access.Actor, id UserID, rol
 // theirs. Their sessions end at once; whoever had them as manager has none. The last active
 // owner and oneself can't be deleted.
 func (d *Directory) DeleteUser(ctx context.Context, by access.Actor, id UserID) error {
+	return d.db.Update(ctx, func(tx *store.Tx) error { return d.DeleteUserIn(tx, by, id) })
+}
+
+// DeleteUserIn is DeleteUser inside a transaction of the caller's.
+func (d *Directory) DeleteUserIn(tx *store.Tx, by access.Actor, id UserID) error {
 	if err := access.Allow(by, access.ManageDirectory); err != nil {
 		return err
 	}
-	return d.db.Update(ctx, func(tx *store.Tx) error {
-		u, err := GetUser(tx, id)
-		if err != nil {
+	u, err := GetUser(tx, id)
+	if err != nil {
+		return err
+	}
+	if err := mayTouch(by, u); err != nil {
+		return err
+	}
+	if isSelf(by, id) {
+		return problem.New(problem.Conflict, "You can't delete yourself. Ask another administrator.")
+	}
+	if err := keepOwner(tx, u); err != nil {
+		return err
+	}
+	groups, err := GroupsOfUser(tx, id)
+	if err != nil {
+		return err
+	}
+	reports, err := store.All(tx, scanUser, `SELECT `+userColumns+` FROM users WHERE manager_id = $1 AND manager_id <> '' ORDER BY id`, string(id))
+	if err != nil {
+		return err
+	}
+	now := d.moment()
+	changes := append(audit.Diff(u.Attributes, nil), audit.Change{Attribute: "state", Old: string(u.State)})
+	if len(groups) > 0 {
+		changes = append(changes, audit.Change{Attribute: "groups", Old: names(groups)})
+	}
+	cause, err := audit.Record(tx, now, audit.Event{
+		Type: audit.UserDelete, Actor: by, Object: u.ref(), Changes: changes, Message: u.Name() + " was deleted.",
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`DELETE FROM users WHERE id = $1`, string(id)); err != nil {
+		return err
+	}
+	for _, r := range reports {
+		changes := []audit.Change{{Attribute: "managerId", Old: string(id)}}
+		r.ManagerID = ""
+		r.Version++
+		r.UpdatedAt = now
+		if err := updateUser(tx, r); err != nil {
 			return err
 		}
-		if err := mayTouch(by, u); err != nil {
-			return err
-		}
-		if isSelf(by, id) {
-			return problem.New(problem.Conflict, "You can't delete yourself. Ask another administrator.")
-		}
-		if err := keepOwner(tx, u); err != nil {
-			return err
-		}
-		groups, err := GroupsOfUser(tx, id)
-		if err != nil {
-			return err
-		}
-		reports, err := store.All(tx, scanUser, `SELECT `+userColumns+` FROM users WHERE manager_id = $1 AND manager_id <> '' ORDER BY id`, string(id))
-		if err != nil {
-			return err
-		}
-		now := d.moment()
-		changes := append(audit.Diff(u.Attributes, nil), audit.Change{Attribute: "state", Old: string(u.State)})
-		if len(groups) > 0 {
-			changes = append(changes, audit.Change{Attribute: "groups", Old: names(groups)})
-		}
-		cause, err := audit.Record(tx, now, audit.Event{
-			Type: audit.UserDelete, Actor: by, Object: u.ref(), Changes: changes, Message: u.Name() + " was deleted.",
+		event, err := audit.Record(tx, now, audit.Event{
+			Type: audit.UserUpdate, Actor: by, Object: r.ref(), Changes: changes, Cause: cause,
+			Message: r.Name() + " has no manager any more, because " + u.Name() + " was deleted.",
 		})
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`DELETE FROM users WHERE id = $1`, string(id)); err != nil {
+		if err := audit.Changed(tx, now, audit.KindUser, string(r.ID), event); err != nil {
 			return err
 		}
-		for _, r := range reports {
-			changes := []audit.Change{{Attribute: "managerId", Old: string(id)}}
-			r.ManagerID = ""
-			r.Version++
-			r.UpdatedAt = now
-			if err := updateUser(tx, r); err != nil {
-				return err
-			}
-			event, err := audit.Record(tx, now, audit.Event{
-				Type: audit.UserUpdate, Actor: by, Object: r.ref(), Changes: changes, Cause: cause,
-				Message: r.Name() + " has no manager any more, because " + u.Name() + " was deleted.",
-			})
-			if err != nil {
-				return err
-			}
-			if err := audit.Changed(tx, now, audit.KindUser, string(r.ID), event); err != nil {
-				return err
-			}
-		}
-		return tell(tx, now, cause, []UserID{id}, ids(groups))
-	})
+	}
+	return tell(tx, now, cause, []UserID{id}, ids(groups))
 }
 
 // ListUsers returns people sorted by name. Needs ReadDirectory.

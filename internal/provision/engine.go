@@ -79,10 +79,10 @@ func New(c Config) *Engine {
 	e := &Engine{Config: c, targets: map[app.ID]*target{}, holds: newHolds()}
 	c.Pool.Handle(laneSync, work.Options{Workers: c.Workers, PerScope: e.window}, e.sync)
 	c.Pool.Handle(laneSweep, work.Options{Workers: 2, PerScope: e.holding(1)}, e.sweep)
-	c.Pool.Handle(laneImport, work.Options{Workers: 2, PerScope: e.holding(1)}, e.list)
 	c.Pool.Handle(laneVerify, work.Options{Workers: 8, PerScope: e.verifying}, e.verify)
 	c.Pool.Every(laneSweep, c.Sweep, e.sweepAll)
 	c.Pool.Every("provision.watch", watchEvery, e.Watch)
+	e.handleImports()
 	e.handleDrift()
 	return e
 }

@@ -595,40 +595,6 @@ func TestFirstLoadIsNearTheLeastPossible(t *testing.T) {
 	})
 }
 
-func TestImport(t *testing.T) {
-	t.Parallel()
-	storetest.Each(t, func(t *testing.T, db *store.DB) {
-		w := newWorld(t, db)
-		account := func(name, email string) scim.Resource {
-			return scim.Resource{"userName": name, "active": true, "name": map[string]any{"givenName": name, "familyName": "X"}, "emails": []any{map[string]any{"value": email, "type": "work", "primary": true}}}
-		}
-		w.user("ada")
-		w.target.Put(scim.User, account("ada", "ada@example.com"))
-		w.target.Put(scim.User, account("ada2", "ADA@example.com"))
-		w.target.Put(scim.User, account("new", "new@example.com"))
-		imp, err := w.engine.StartImport(t.Context(), owner, w.app)
-		w.must(err)
-		w.settled()
-		imp, err = w.engine.Import(t.Context(), owner, imp.ID)
-		w.must(err)
-		if imp.State != "listed" || imp.New != 1 || imp.Matched != 2 {
-			t.Fatalf("%+v", imp)
-		}
-		for i, want := range []provision.ImportReport{{Created: 1}, {}} {
-			report, err := w.engine.ImportAccounts(t.Context(), owner, imp.ID, provision.ImportChoice{AllNew: true})
-			w.must(err)
-			if report != want {
-				t.Errorf("import %d: %+v", i, report)
-			}
-		}
-		u, err := w.dir.UserByLogin(t.Context(), owner, "new@example.com")
-		w.must(err)
-		if u.State != directory.Staged || u.PasswordStatus != directory.PasswordPending || u.GivenName != "new" {
-			t.Errorf("%+v", u)
-		}
-	})
-}
-
 func TestConnectionTestWritesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, storetest.SQLite(t))
