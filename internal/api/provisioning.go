@@ -288,16 +288,13 @@ func (a *API) accountRoutes(tag, root string) {
 			}
 			return reply(i), nil
 		})
-	type filter struct {
-		Status  provision.ImportStatus  `query:"status" enum:"new,matched,likely,conflict,orphan"`
-		Outcome provision.ImportOutcome `query:"outcome" enum:"created,linked,updated,skipped,failed,undone,kept" doc:"What was done with it."`
-		Text    string                  `query:"text" doc:"Looked for in user name, e-mail and display name."`
-	}
 	route(a, operation{method: http.MethodGet, path: root + "/imports/{import}/accounts", id: "list-accounts", tag: tag, summary: "List the accounts that were found, and what was done with each", text: "Sorted by user name."},
 		func(ctx context.Context, by access.Actor, in *struct {
 			ImportPath
 			Paging
-			filter
+			Status  provision.ImportStatus  `query:"status" enum:"new,matched,likely,conflict,orphan"`
+			Outcome provision.ImportOutcome `query:"outcome" enum:"created,linked,updated,skipped,failed,undone,kept" doc:"What was done with it."`
+			Text    string                  `query:"text" doc:"Looked for in user name, e-mail and display name."`
 		},
 		) (*list[provision.ImportRow], error) {
 			if _, err := find(ctx, by, in.ImportPath); err != nil {

@@ -20,8 +20,8 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/app"
 	"github.com/latchkey-idp/latchkey/internal/audit"
 	"github.com/latchkey-idp/latchkey/internal/directory"
-	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/keys"
+	"github.com/latchkey-idp/latchkey/internal/problem"
 	"github.com/latchkey-idp/latchkey/internal/saml/xmldsig"
 	"github.com/latchkey-idp/latchkey/internal/scim"
 	"github.com/latchkey-idp/latchkey/internal/scim/scimtest"
@@ -854,10 +854,10 @@ func TestImportFromApplication(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.get("reader", path+"/undo").status(http.StatusForbidden)
-	s.get("admin", path+"/undo").page().has("2 accounts are looked at", "Undo the import")
+	s.get("admin", path+"/undo").page().has("3 accounts are looked at", "Undo the import")
 	s.post("admin", path+"/undo").goes(path + "?status=all")
 	s.settle()
-	s.get("admin", path).page().has("was undone for 1 account; 1 kept", "Show what was kept", "X new-two")
+	s.get("admin", path).page().has("was undone for 2 accounts; 1 kept", "Show what was kept", "X new-two")
 	s.get("admin", path+"?status=all&outcome=kept").page().has("X new-one", "changed since")
 	if _, err := s.directory.UserByLogin(s.ctx(), system, "new-two"); !problem.Is(err, problem.NotFound) {
 		t.Errorf("new-two: %v", err)
