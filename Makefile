@@ -96,6 +96,10 @@ fuzz: ## Fuzz every parser for T each (T=30s)
 mutation: ## Take out each semantic check in turn: a test must notice (ARGS='-only ^sign-on')
 	$(GO) run ./test/mutation $(ARGS)
 
+.PHONY: model
+model: ## Random events, faults and crashes against a model of what should be at the target (N=200 runs on each database)
+	$(GO) test ./internal/provision -run TestModel -rapid.checks=$(or $(N),200) -timeout 90m
+
 .PHONY: bench
 bench: ## Micro-benchmarks
 	$(GO) test -run xxx -bench . -benchmem ./internal/saml/... ./internal/keys/... ./internal/catalog ./internal/provision/plan ./internal/work ./internal/store ./internal/authn ./internal/directory ./internal/idp
