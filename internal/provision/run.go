@@ -219,13 +219,12 @@ func (r *run) ack(ctx context.Context, s plan.Step, ex scim.Exchange, rest bool,
 	return err
 }
 
-// lost tells a step that was acknowledged after the lane was taken away: what it did is told,
-// and what is remembered of the object is not trusted.
+// lost tells a step that was acknowledged after the lane was taken away: what it did is told, and what is remembered of
+// the object is not trusted.
 func (r *run) lost(ctx context.Context, s plan.Step, ex scim.Exchange) error {
 	now := r.e.Now()
 	return errors.Join(work.ErrLost, r.store(ctx, func(tx *store.Tx) error {
-		if _, err := tx.Exec(`UPDATE links SET known = $1 WHERE application_id = $2 AND object_kind = $3 AND object_id = $4`,
-			string(plan.Doubtful), string(r.o.app), kindName(r.o.kind), r.o.id); err != nil {
+		if err := r.distrust(tx); err != nil {
 			return err
 		}
 		_, err := audit.Record(tx, now, r.event(s, ex, audit.Success, sentence(s, r.label(), r.t.app.Label)))
@@ -233,11 +232,49 @@ func (r *run) lost(ctx context.Context, s plan.Step, ex scim.Exchange) error {
 	}))
 }
 
+// distrust has the object looked at anew: this run may have changed it behind the back of the one that has the lane now,
+// or had it meanwhile and found nothing to do.
+func (r *run) distrust(tx *store.Tx) error {
+	n, err := tx.Exec(`UPDATE links SET known = $1 WHERE application_id = $2 AND object_kind = $3 AND object_id = $4`,
+		string(plan.Doubtful), string(r.o.app), kindName(r.o.kind), r.o.id)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		r.link.Known, r.link.Status = plan.Doubtful, LinkPending
+		if err := r.link.save(tx, r.e.Now()); err != nil {
+			return err
+		}
+	}
+	return r.e.want(tx, r.o, r.lease.Priority, r.lease.Cause)
+}
+
+// keep is store for what a run remembers without ending it. If the lane was taken away nothing of that counts, and the
+// error is work.ErrLost.
+func (r *run) keep(ctx context.Context, fn func(*store.Tx) error) error {
+	held := r.lease.Kind == "" // an act of a person has no lane
+	err := r.store(ctx, func(tx *store.Tx) (err error) {
+		if r.lease.Kind != "" {
+			if held, err = r.lease.Held(tx); err != nil {
+				return err
+			}
+		}
+		if !held {
+			return r.distrust(tx)
+		}
+		return fn(tx)
+	})
+	if err == nil && !held {
+		err = work.ErrLost
+	}
+	return err
+}
+
 // doubt notes that the run before ended without a word: it may have made the object, or changed it, and nobody knows. It
 // is looked at before anything is sent, and should this run end before that, by the next.
 func (r *run) doubt(ctx context.Context) error {
 	r.link.Known, r.link.Status = plan.Doubtful, LinkPending
-	err := r.store(ctx, func(tx *store.Tx) error { return r.link.save(tx, r.e.Now()) })
+	err := r.keep(ctx, func(tx *store.Tx) error { return r.link.save(tx, r.e.Now()) })
 	r.link.stored = r.link.stored || err == nil
 	return err
 }
@@ -268,7 +305,7 @@ func (r *run) rest(ctx context.Context, status LinkStatus, reason string) error 
 // block notes why nothing can be sent, and parks the lane until something changes.
 func (r *run) block(ctx context.Context, s plan.Step) error {
 	now := r.e.Now()
-	err := r.store(ctx, func(tx *store.Tx) error {
+	err := r.keep(ctx, func(tx *store.Tx) error {
 		told := r.link.Status == LinkBlocked && r.link.Reason == s.Reason
 		r.link.Status, r.link.Reason = LinkBlocked, s.Reason
 		if err := r.link.save(tx, now); err != nil || told {
@@ -291,7 +328,7 @@ func (r *run) block(ctx context.Context, s plan.Step) error {
 // vanished notes that an object which was there isn't any more.
 func (r *run) vanished(ctx context.Context, s plan.Step, ex scim.Exchange) error {
 	now := r.e.Now()
-	return r.store(ctx, func(tx *store.Tx) error {
+	return r.keep(ctx, func(tx *store.Tx) error {
 		r.link.Known, r.link.RemoteID, r.link.Linked, r.link.Snapshot = plan.Absent, "", false, nil
 		r.link.Status = LinkPending
 		if err := r.link.save(tx, now); err != nil {
@@ -324,7 +361,7 @@ func (r *run) failed(ctx context.Context, s plan.Step, ex scim.Exchange, cause e
 	if call.Class == scim.Throttled || call.Class == scim.Temporary || call.Class == scim.Unauthorized {
 		status = LinkPending
 	}
-	err := r.store(ctx, func(tx *store.Tx) error {
+	err := r.keep(ctx, func(tx *store.Tx) error {
 		r.link.Status, r.link.Reason = status, reason
 		if call.Uncertain {
 			r.link.Known = plan.Doubtful

@@ -171,6 +171,15 @@ func (l Lease) Done(tx *store.Tx) error {
 	return nil
 }
 
+// Held reports whether the lane is still this run's. If not, what the run remembers may be out of date.
+func (l Lease) Held(tx *store.Tx) (bool, error) {
+	_, err := store.One(tx, store.Scalar[int], `SELECT 1 FROM lanes WHERE kind = $1 AND key = $2 AND fence = $3`, l.Kind, l.Key, l.Fence)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // An ended run leaves one of these in leased_until: settled after a word of the handler's,
 // orphaned without.
 const (
