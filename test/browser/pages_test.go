@@ -142,6 +142,9 @@ func (j *judge) load(p *person, where, address string, first bool) []string {
 	}
 	origin, weight := originOf(address), 0.0
 	for _, r := range p.requests {
+		if originOf(r.page) != origin {
+			continue // the page before still asked for something
+		}
 		if !strings.HasPrefix(r.url, origin+"/") && !strings.HasPrefix(r.url, "data:") {
 			j.object(where, "asks another host: %s", r.url)
 		}

@@ -48,6 +48,7 @@ type person struct {
 // request is something that a page made the browser ask for.
 type request struct {
 	url  string
+	page string // that asked for it
 	size float64 // bytes received, as they came over the wire
 }
 
@@ -66,7 +67,7 @@ func newPerson(t *testing.T, prefix string, seq *int) *person {
 func (p *person) listen() {
 	p.t.Helper()
 	p.pending = map[network.RequestID]bool{}
-	byID := map[network.RequestID]string{}
+	byID := map[network.RequestID]request{}
 	err := chromedp.Listen(p.tab, func(ev any) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -92,12 +93,14 @@ func (p *person) listen() {
 				p.complaints = append(p.complaints, string(ev.Entry.Source)+": "+ev.Entry.Text+" ("+ev.Entry.URL+")")
 			}
 		case *network.EventRequestWillBeSent:
-			byID[ev.RequestID] = ev.Request.URL
+			byID[ev.RequestID] = request{url: ev.Request.URL, page: ev.DocumentURL}
 			p.pending[ev.RequestID] = true
-			p.requests = append(p.requests, request{url: ev.Request.URL})
+			p.requests = append(p.requests, byID[ev.RequestID])
 		case *network.EventLoadingFinished:
 			delete(p.pending, ev.RequestID)
-			p.requests = append(p.requests, request{url: byID[ev.RequestID], size: ev.EncodedDataLength})
+			done := byID[ev.RequestID]
+			done.size = ev.EncodedDataLength
+			p.requests = append(p.requests, done)
 		case *network.EventLoadingFailed:
 			delete(p.pending, ev.RequestID)
 		case *page.EventJavascriptDialogOpening:
