@@ -48,7 +48,7 @@ type person struct {
 // request is something that a page made the browser ask for.
 type request struct {
 	url  string
-	page string // that asked for it
+	page string  // that asked for it
 	size float64 // bytes received, as they came over the wire
 }
 
