@@ -31,7 +31,7 @@ import (
 func TestMain(m *testing.M) {
 	// A run of the model takes seconds; make model has many more.
 	few := flag.Lookup("rapid.checks")
-	few.DefValue = "6"
+	few.DefValue = "4"
 	if err := few.Value.Set(few.DefValue); err != nil {
 		panic(err)
 	}
